@@ -1,0 +1,77 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { PareError } from './errors';
+
+/** A file or folder could not be read or written. */
+export class FileError extends PareError {}
+
+/** Reasons a person can act on, by errno. */
+const remedies: Record<string, string> = {
+  ENOSPC: 'the disk is full; free some space and run the same command again',
+  EACCES: 'permission denied; check the owner and mode',
+  EROFS: 'the file system is read-only',
+  ENOENT: 'no such file or folder',
+  EISDIR: 'it is a folder, not a file',
+  ENOTDIR: 'a part of the path is a file, not a folder',
+};
+
+/** Turns an errno exception into a {@link FileError} of one line that names the file. */
+export function fileError(action: string, path: string, cause: unknown): FileError {
+  const code = (cause as NodeJS.ErrnoException)?.code ?? '';
+  const reason = remedies[code] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new FileError(`cannot ${action} ${path}: ${reason}`, { cause });
+}
+
+let counter = 0;
+
+/** A name beside `path` for what is not complete yet. */
+export function temporaryName(path: string): string {
+  return `${path}.tmp-${process.pid}-${counter++}`;
+}
+
+/**
+ * Writes a file whole or not at all: temporary name, fsync, rename. `write` gets a function that
+ * appends bytes, so that large files need not be held in memory.
+ * @throws FileError naming the file; nothing is left behind.
+ */
+export function writeFileAtomicStream(
+  path: string,
+  write: (append: (chunk: Uint8Array) => void) => void,
+): void {
+  const temporary = temporaryName(path);
+  let fd: number | undefined;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    const file = openSync(temporary, 'wx');
+    fd = file;
+    write((chunk) => {
+      for (let at = 0; at < chunk.length; ) at += writeSync(file, chunk, at);
+    });
+    fsyncSync(file);
+    closeSync(file);
+    fd = undefined;
+    renameSync(temporary, path);
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    rmSync(temporary, { force: true });
+    throw error instanceof PareError ? error : fileError('write', path, error);
+  }
+}
+
+/** Writes a string or bytes whole or not at all; see {@link writeFileAtomicStream}. */
+export function writeFileAtomic(path: string, data: string | Uint8Array): void {
+  writeFileAtomicStream(path, (append) =>
+    append(typeof data === 'string' ? Buffer.from(data) : data),
+  );
+}
+
+/** Makes the rename of `path` last through a power failure, where the system allows it. */
+export function syncFolder(path: string): void {
+  try {
+    const fd = openSync(path, 'r');
+    fsyncSync(fd);
+    closeSync(fd);
+  } catch {
+    // Some file systems do not open folders; the rename is still atomic.
+  }
+}
