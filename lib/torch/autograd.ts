@@ -1,0 +1,108 @@
+import { binding, ok } from './binding';
+import { getRngState, setRngState } from './random';
+import { scope, ScopeError } from './scope';
+import { Tensor } from './tensor';
+
+function withGrad<T>(enabled: boolean, body: () => T): T {
+  const before = binding.isGradEnabled();
+  ok(binding.setGradEnabled(enabled));
+  try {
+    const result = body();
+    if (result instanceof Promise) {
+      throw new ScopeError('noGrad() was given an async function; use it around each step instead');
+    }
+    return result;
+  } finally {
+    ok(binding.setGradEnabled(before));
+  }
+}
+
+/** Runs `body` without recording operations for autograd. */
+export function noGrad<T>(body: () => T): T {
+  return withGrad(false, body);
+}
+
+export function isGradEnabled(): boolean {
+  return binding.isGradEnabled();
+}
+
+interface Checkpoint {
+  body: (input: Tensor) => Tensor;
+  input: Tensor;
+  /** The output as the later graph sees it: a leaf that collects its gradient. */
+  output: Tensor;
+  rngState: Uint8Array;
+}
+
+// Checkpoints of the forward pass under way, in order. `backward` consumes them.
+let tape: Checkpoint[] = [];
+
+/**
+ * Activation checkpointing (Chen et al. 2016): runs `body(input)` without keeping what its
+ * backward pass needs, and runs it again, with the same random numbers, during {@link backward}.
+ * Gradients reach the parameters that `body` uses and `input`.
+ *
+ * The recomputation is driven from JavaScript, after libtorch's engine has returned, so that it
+ * also works where the engine runs backward on another thread (CUDA).
+ */
+export function checkpoint(body: (input: Tensor) => Tensor, input: Tensor): Tensor {
+  if (!binding.isGradEnabled()) return body(input);
+  const rngState = getRngState();
+  const output = scope(() => noGrad(() => body(input)).detach());
+  output.requiresGrad = true;
+  tape.push({ body, input, output, rngState });
+  return output;
+}
+
+/**
+ * Back-propagates from a scalar, or from `outputs` with the given gradients, into every leaf, and
+ * through the checkpoints of this pass.
+ */
+export function backward(output: Tensor, gradient?: Tensor): void {
+  const pending = tape;
+  tape = [];
+  run(output, gradient);
+  for (let at = pending.length - 1; at >= 0; at--) {
+    scope(() => recompute(pending[at]!));
+  }
+}
+
+function run(output: Tensor, gradient?: Tensor): void {
+  ok(binding.backward([output.id], gradient === undefined ? [] : [gradient.id]));
+}
+
+function recompute({ body, input, output, rngState }: Checkpoint): void {
+  const gradient = output.grad;
+  if (gradient === undefined) return;
+  const leaf = input.detach();
+  leaf.requiresGrad = input.requiresGrad;
+  const resume = getRngState();
+  setRngState(rngState);
+  const again = withGrad(true, () => body(leaf));
+  setRngState(resume);
+  if (!again.requiresGrad) return;
+  run(again, gradient);
+  const inputGradient = leaf.grad;
+  if (inputGradient !== undefined) run(input, inputGradient);
+}
+
+/** Forgets the checkpoints of a forward pass whose backward will not run (after an error). */
+export function discardCheckpoints(): void {
+  tape = [];
+}
+
+/** Gradients of `outputs` with respect to `inputs`, not accumulated; zero-filled is undefined. */
+export function grad(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  gradients: readonly Tensor[] = [],
+): (Tensor | undefined)[] {
+  const ids = (tensors: readonly Tensor[]): number[] => tensors.map((t) => t.id);
+  const result = ok(binding.autogradGrad(ids(outputs), ids(inputs), ids(gradients)));
+  return result.map((id) => (id === 0 ? undefined : new Tensor(id)));
+}
+
+/** Drops the gradients of parameters. */
+export function zeroGrad(parameters: readonly Tensor[]): void {
+  ok(binding.zeroGrad(parameters.map((p) => p.id)));
+}

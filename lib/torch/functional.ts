@@ -1,0 +1,117 @@
+/** Stateless operations of networks, as torch.nn.functional has them. */
+import { binding } from './binding';
+import { Tensor } from './tensor';
+
+/** x [..., in] times weight [out, in] transposed, plus bias [out]. */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  return Tensor.from(binding.linear(x.id, weight.id, bias?.id ?? 0));
+}
+/** Rows of weight [vocab, dim] by ids (int64 or int32). */
+export function embedding(weight: Tensor, ids: Tensor): Tensor {
+  return Tensor.from(binding.embedding(weight.id, ids.id));
+}
+/** x [batch, in, time], weight [out, in, kernel]. */
+export function conv1d(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor,
+  stride: number = 1,
+  padding: number = 0,
+): Tensor {
+  return Tensor.from(binding.conv1d(x.id, weight.id, bias?.id ?? 0, stride, padding));
+}
+/** Over the last dimension of x [batch, channels, time]. */
+export function avgPool1d(x: Tensor, kernel: number, stride: number = kernel): Tensor {
+  return Tensor.from(binding.avgPool1d(x.id, kernel, stride));
+}
+export function layerNorm(
+  x: Tensor,
+  shape: readonly number[],
+  weight?: Tensor,
+  bias?: Tensor,
+  eps: number = 1e-5,
+): Tensor {
+  return Tensor.from(binding.layerNorm(x.id, shape, weight?.id ?? 0, bias?.id ?? 0, eps));
+}
+export function rmsNorm(
+  x: Tensor,
+  shape: readonly number[],
+  weight?: Tensor,
+  eps: number = 1e-6,
+): Tensor {
+  return Tensor.from(binding.rmsNorm(x.id, shape, weight?.id ?? 0, eps));
+}
+export function softmax(x: Tensor, dim: number = -1): Tensor {
+  return Tensor.from(binding.softmax(x.id, dim));
+}
+export function logSoftmax(x: Tensor, dim: number = -1): Tensor {
+  return Tensor.from(binding.logSoftmax(x.id, dim));
+}
+/** The exact (erf) form, as Whisper's. */
+export function gelu(x: Tensor): Tensor {
+  return Tensor.from(binding.gelu(x.id));
+}
+export function silu(x: Tensor): Tensor {
+  return Tensor.from(binding.silu(x.id));
+}
+export function relu(x: Tensor): Tensor {
+  return Tensor.from(binding.relu(x.id));
+}
+export function dropout(x: Tensor, p: number, training: boolean): Tensor {
+  return Tensor.from(binding.dropout(x.id, p, training));
+}
+
+export interface AttentionOptions {
+  /** bool (true = attend) or additive; broadcast to [batch, heads, queries, keys]. */
+  mask?: Tensor;
+  dropoutP?: number;
+  causal?: boolean;
+  scale: number;
+}
+
+/** q, k, v [batch, heads, time, headDim]; softmax in float32 whatever the dtype. */
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions,
+): Tensor {
+  const { mask, dropoutP = 0, causal = false, scale } = options;
+  return Tensor.from(
+    binding.scaledDotProductAttention(q.id, k.id, v.id, mask?.id ?? 0, dropoutP, causal, scale),
+  );
+}
+
+/**
+ * Negative log-likelihood summed over the targets that are not `ignoreIndex`: the caller divides
+ * by their number, over all micro-batches of a step.
+ * @param logits [tokens, vocab]
+ * @param targets int64 [tokens]
+ */
+export function crossEntropySum(
+  logits: Tensor,
+  targets: Tensor,
+  ignoreIndex: number = -100,
+): Tensor {
+  return Tensor.from(binding.crossEntropySum(logits.id, targets.id, ignoreIndex));
+}
+
+/**
+ * Connectionist temporal classification (Graves et al. 2006), summed over the batch; impossible
+ * alignments count zero.
+ * @param logProbs [time, batch, classes], log-softmaxed
+ * @param targets int64 [sum of targetLengths]
+ * @param inputLengths int64 [batch]
+ * @param targetLengths int64 [batch]
+ */
+export function ctcLoss(
+  logProbs: Tensor,
+  targets: Tensor,
+  inputLengths: Tensor,
+  targetLengths: Tensor,
+  blank: number = 0,
+): Tensor {
+  return Tensor.from(
+    binding.ctcLoss(logProbs.id, targets.id, inputLengths.id, targetLengths.id, blank),
+  );
+}

@@ -1,0 +1,10 @@
+export * from './create';
+export { dtypes, dtypeSize, type DType } from './dtype';
+export { TorchError } from './binding';
+export { Tensor, type TypedArray } from './tensor';
+export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
+export { backward, checkpoint, discardCheckpoints, grad, isGradEnabled, noGrad } from './autograd';
+export * from './random';
+export * as functional from './functional';
+export * as nn from './nn';
+export * as optim from './optim';

@@ -1,0 +1,111 @@
+import { PareError } from '../../errors';
+import { binding, ok } from '../binding';
+import { zeros, zerosLike } from '../create';
+import { keep } from '../scope';
+import type { Tensor } from '../tensor';
+import { zeroGrad } from '../autograd';
+
+/** Optimiser state and parameters do not fit. */
+export class OptimizerError extends PareError {}
+
+export interface ParameterGroup {
+  parameters: ReadonlyMap<string, Tensor>;
+  weightDecay: number;
+}
+
+export interface AdamWOptions {
+  betas?: readonly [number, number];
+  eps?: number;
+}
+
+interface Slot {
+  parameter: Tensor;
+  expAvg: Tensor;
+  expAvgSq: Tensor;
+  step: Tensor;
+}
+
+/**
+ * Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW, one fused
+ * native call a group. The learning rate is given at each step.
+ */
+export class AdamW {
+  readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
+  readonly #betas: readonly [number, number];
+  readonly #eps: number;
+
+  constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    this.#betas = options.betas ?? [0.9, 0.999];
+    this.#eps = options.eps ?? 1e-8;
+    this.#groups = groups.map(({ parameters, weightDecay }) => ({
+      weightDecay,
+      slots: new Map(
+        Array.from(parameters, ([name, parameter]) => [
+          name,
+          {
+            parameter,
+            expAvg: keep(zerosLike(parameter)),
+            expAvgSq: keep(zerosLike(parameter)),
+            step: keep(zeros([])),
+          },
+        ]),
+      ),
+    }));
+  }
+
+  /** Every parameter, in the order of the groups. */
+  get parameters(): Tensor[] {
+    return this.#groups.flatMap((group) => Array.from(group.slots.values(), (s) => s.parameter));
+  }
+
+  /** Updates all parameters that have a gradient. */
+  step(lr: number): void {
+    for (const { slots, weightDecay } of this.#groups) {
+      const list = [...slots.values()];
+      ok(
+        binding.adamw(
+          list.map((s) => s.parameter.id),
+          list.map((s) => s.expAvg.id),
+          list.map((s) => s.expAvgSq.id),
+          list.map((s) => s.step.id),
+          lr,
+          ...this.#betas,
+          weightDecay,
+          this.#eps,
+        ),
+      );
+    }
+  }
+
+  zeroGrad(): void {
+    zeroGrad(this.parameters);
+  }
+
+  /** `<parameter>.exp_avg`, `.exp_avg_sq` and `.step`, for a resume to the same losses. */
+  stateDict(): Map<string, Tensor> {
+    const state = new Map<string, Tensor>();
+    for (const { slots } of this.#groups) {
+      for (const [name, slot] of slots) {
+        state.set(`${name}.exp_avg`, slot.expAvg);
+        state.set(`${name}.exp_avg_sq`, slot.expAvgSq);
+        state.set(`${name}.step`, slot.step);
+      }
+    }
+    return state;
+  }
+
+  /** @throws OptimizerError naming a tensor that is missing. */
+  loadStateDict(state: ReadonlyMap<string, Tensor>): void {
+    for (const [name, target] of this.stateDict()) {
+      const source = state.get(name);
+      if (source === undefined) {
+        throw new OptimizerError(`optimiser state ${name} is missing; the parameters have changed`);
+      }
+      target.copy_(source);
+    }
+  }
+
+  dispose(): void {
+    for (const value of this.stateDict().values()) value.dispose();
+  }
+}

@@ -1,0 +1,2 @@
+export { AdamW, OptimizerError, type AdamWOptions, type ParameterGroup } from './adamw';
+export { clipGradNorm } from './clip';

@@ -1,0 +1,22 @@
+// Module entry: makes the environment's state and lets each room register its functions.
+#include <napi.h>
+
+#include "bridge/rooms.h"
+
+static napi_value init(napi_env env, napi_value exports) {
+  auto* state = new pare::State();
+  napi_set_instance_data(
+      env, state, [](napi_env, void* data, void*) { delete static_cast<pare::State*>(data); },
+      nullptr);
+  pare::Registry registry(env, exports, state);
+  pare::registerTensor(registry);
+  pare::registerAutograd(registry);
+  pare::registerRandom(registry);
+  pare::registerMath(registry);
+  pare::registerShape(registry);
+  pare::registerNn(registry);
+  pare::registerOptim(registry);
+  return exports;
+}
+
+NAPI_MODULE(pare, init)

@@ -1,0 +1,16 @@
+// The rooms that register functions with the addon.
+#pragma once
+
+#include "registry.h"
+
+namespace pare {
+
+void registerTensor(Registry& registry);
+void registerAutograd(Registry& registry);
+void registerRandom(Registry& registry);
+void registerMath(Registry& registry);
+void registerShape(Registry& registry);
+void registerNn(Registry& registry);
+void registerOptim(Registry& registry);
+
+}  // namespace pare
