@@ -1,0 +1,17 @@
+export { TokenizerError } from './pretrained-file';
+export { Tokenizer, type DecodeOptions } from './tokenizer';
+export {
+  ChatTemplate,
+  qwen2AudioChatTemplate,
+  type ChatContent,
+  type ChatMessage,
+  type RenderOptions,
+} from './chat-template';
+export {
+  BpeTrainingError,
+  qwen2AudioSpecialTokens,
+  trainByteLevelBpe,
+  type BpeOptions,
+  type BpeVocabulary,
+} from './train-bpe';
+export { saveBpe } from './save-bpe';
