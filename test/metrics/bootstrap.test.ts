@@ -8,6 +8,8 @@ test.each(vectors.generator)('draws below $bound from seed $seed as NumPy', (exp
   const generator = new Pcg64(expected.seed);
   const values = expected.values.map(() => generator.nextBelow(expected.bound));
   expect(values).toEqual(expected.values);
+  for (let i = values.length; i < 39_999; i++) generator.nextBelow(expected.bound);
+  expect(generator.nextBelow(expected.bound)).toBe(expected.last);
 });
 
 describe.each(cases)('$metric $options', (expected) => {
@@ -24,6 +26,10 @@ describe.each(cases)('$metric $options', (expected) => {
     expect(result.mean).toBeCloseTo(expected.float64.mean, 9);
     expect(result.low).toBeCloseTo(expected.float64.low, 9);
     expect(result.high).toBeCloseTo(expected.float64.high, 9);
+
+    const narrow = bootstrapInterval(metric, a, references, { samples, seed, confidence: 0.9 });
+    expect(narrow.low).toBeCloseTo(expected.float64.low90, 9);
+    expect(narrow.high).toBeCloseTo(expected.float64.high90, 9);
   });
 
   test('the paired comparison is that of sacreBLEU', () => {

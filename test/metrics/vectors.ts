@@ -35,11 +35,11 @@ interface Vectors {
       seed: number;
       signature: string;
       sacrebleu: { mean: number; ci: number };
-      float64: { mean: number; low: number; high: number };
+      float64: { mean: number; low: number; high: number; low90: number; high90: number };
       paired: { scoreA: number; scoreB: number; pValue: number };
     }[];
   };
-  generator: { seed: number; bound: number; values: number[] }[];
+  generator: { seed: number; bound: number; values: number[]; last: number }[];
 }
 
 /** What sacreBLEU gave; written by `test/oracle/metrics.py`. */

@@ -180,6 +180,8 @@ def bootstrap():
                 "mean": float(exact.mean()),
                 "low": float(exact[samples // 40]),
                 "high": float(exact[samples - samples // 40 - 1]),
+                "low90": float(exact[samples // 20]),
+                "high90": float(exact[samples - samples // 20 - 1]),
             },
             "paired": {
                 "scoreA": paired[0].score, "scoreB": paired[1].score, "pValue": paired[1].p_value,
@@ -189,12 +191,13 @@ def bootstrap():
 
 
 def generator():
+    """First draws, and a draw so late that with large bounds some before it were rejected."""
+    def draws(seed, bound):
+        values = np.random.default_rng(seed).choice(bound, size=40_000, replace=True).tolist()
+        return {"seed": seed, "bound": bound, "values": values[:20], "last": values[-1]}
+
     return [
-        {
-            "seed": seed,
-            "bound": bound,
-            "values": np.random.default_rng(seed).choice(bound, size=20, replace=True).tolist(),
-        }
+        draws(seed, bound)
         for seed in (0, 1, 12345, 2**32 - 1, 2**32, 2**53 - 1)
         for bound in (1, 2, 7, 200, 4096, 1_500_000)
     ]
