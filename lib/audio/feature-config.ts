@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../errors';
 import { fileError, writeFileAtomic } from '../files';
@@ -27,28 +27,40 @@ const fixed: Record<string, unknown> = {
   padding_value: 0,
 };
 
+/** Where transformers 5 keeps the same, under `feature_extractor`. */
+const processorFile = 'processor_config.json';
+
 /**
- * Reads the preprocessor_config.json of a checkpoint.
+ * Reads the preprocessor_config.json of a checkpoint, or processor_config.json of transformers 5.
  * @throws FeatureConfigError if it is damaged or asks for features of another kind
- * @throws FileError if it is missing
+ * @throws FileError if both are missing
  */
 export function readFeatureConfig(dir: string): FeatureConfig {
-  const path = join(dir, file);
+  const nested = !existsSync(join(dir, file)) && existsSync(join(dir, processorFile));
+  const path = join(dir, nested ? processorFile : file);
+  const whole = readObject(path);
+  const config = nested ? { ...(whole['feature_extractor'] as object) } : whole;
+  return checkConfig(config as Record<string, unknown>, path);
+}
+
+function readObject(path: string): Record<string, unknown> {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     throw fileError('read', path, error);
   }
-  let config: Record<string, unknown>;
   try {
-    config = { ...JSON.parse(text) };
+    return { ...JSON.parse(text) };
   } catch (cause) {
     throw new FeatureConfigError(
       `${path} is damaged (${(cause as Error).message}); copy it from the checkpoint again`,
       { cause },
     );
   }
+}
+
+function checkConfig(config: Record<string, unknown>, path: string): FeatureConfig {
   for (const [key, value] of Object.entries(fixed)) {
     if (config[key] !== undefined && config[key] !== value) {
       throw new FeatureConfigError(

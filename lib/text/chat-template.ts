@@ -72,11 +72,12 @@ export class ChatTemplate {
   static fromPretrained(dir: string): ChatTemplate {
     let file = 'chat_template.jinja';
     let source = readOptional(dir, file);
-    for (file of ['chat_template.json', 'processor_config.json', 'tokenizer_config.json']) {
+    for (const name of ['chat_template.json', 'processor_config.json', 'tokenizer_config.json']) {
       if (source !== undefined) break;
-      const value = readOptionalJson(dir, file)?.['chat_template'];
+      const value = readOptionalJson(dir, name)?.['chat_template'];
       if (typeof value !== 'string') continue;
-      if (file !== 'tokenizer_config.json' || value.includes('<|AUDIO|>')) source = value;
+      if (name === 'tokenizer_config.json' && !value.includes('<|AUDIO|>')) continue;
+      [file, source] = [name, value];
     }
     try {
       return new ChatTemplate(source);
