@@ -1,0 +1,46 @@
+import type { Utterance } from './corpus';
+import { CorpusError } from './error';
+
+/** The ways in which two splits can share what they must not. */
+const keys: {
+  what: string;
+  of: (utterance: Utterance) => string;
+  say: (u: Utterance) => string;
+}[] = [
+  { what: 'group', of: (u) => u.group, say: (u) => `'${u.group}'` },
+  { what: 'sound file', of: (u) => u.audio, say: (u) => u.audio },
+  {
+    what: 'sentence and speaker',
+    of: (u) => `${u.speaker}\n${u.text}`,
+    say: (u) => `'${u.text}' by ${u.speaker}`,
+  },
+];
+
+const isTest = (split: string): boolean => /^test(-|$)/.test(split);
+
+/**
+ * Refuses splits that overlap: a group, a sound file, or a sentence by the same speaker in two of
+ * them. Layers chosen or weights trained on what is then reported flatter the score. Two test sets
+ * (`test`, `test-…`) may share groups, since neither is learnt from.
+ *
+ * @param splits utterances by the split's name
+ * @throws CorpusError naming the two splits and an example
+ */
+export function checkDisjoint(splits: Record<string, Utterance[]>): void {
+  const names = Object.keys(splits);
+  for (const [i, first] of names.entries()) {
+    for (const second of names.slice(i + 1)) {
+      for (const { what, of, say } of keys) {
+        if (what === 'group' && isTest(first) && isTest(second)) continue;
+        const seen = new Map(splits[first]!.map((utterance) => [of(utterance), utterance]));
+        for (const utterance of splits[second]!) {
+          const same = seen.get(of(utterance));
+          if (!same) continue;
+          throw new CorpusError(
+            `splits '${first}' and '${second}' overlap: ${same.id} and ${utterance.id} have the same ${what}, ${say(utterance)}; move one of them`,
+          );
+        }
+      }
+    }
+  }
+}

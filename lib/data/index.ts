@@ -1,0 +1,3 @@
+export { openCorpus, type Corpus, type CorpusDescription, type Utterance } from './corpus';
+export { checkDisjoint } from './disjoint';
+export { CorpusError } from './error';
