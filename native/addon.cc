@@ -16,6 +16,7 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::registerShape(registry);
   pare::registerNn(registry);
   pare::registerOptim(registry);
+  pare::registerIo(registry);
   return exports;
 }
 

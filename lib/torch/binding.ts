@@ -208,6 +208,8 @@ export interface Binding {
   ): Result<true>;
   clipGradNorm(parameters: Id[], maxNorm: number): Result<number>;
   foreachMul_(tensors: Id[], factor: number): Result<true>;
+  // native/io/safetensors.cc
+  mapTensor(fd: number, offset: number, dtype: number, shape: readonly number[]): Result<Id>;
 }
 
 export const binding: Binding = loadAddon() as Binding;

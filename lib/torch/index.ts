@@ -5,6 +5,7 @@ export { Tensor, type TypedArray } from './tensor';
 export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
 export { backward, checkpoint, discardCheckpoints, grad, isGradEnabled, noGrad } from './autograd';
 export * from './random';
+export * from './safetensors';
 export * as functional from './functional';
 export * as nn from './nn';
 export * as optim from './optim';

@@ -12,5 +12,6 @@ void registerMath(Registry& registry);
 void registerShape(Registry& registry);
 void registerNn(Registry& registry);
 void registerOptim(Registry& registry);
+void registerIo(Registry& registry);
 
 }  // namespace pare

@@ -1,0 +1,74 @@
+import { writeFileAtomicStream } from '../files';
+import { dtypeSize, type DType } from './dtype';
+import { formatHeader, SafetensorsError } from './safetensors-header';
+import { scope } from './scope';
+import { Tensor } from './tensor';
+
+/** A tensor that is made only when its turn to be written comes. */
+export interface TensorSource {
+  dtype: DType;
+  shape: readonly number[];
+  /** Appends the elements' bytes in row-major order, in chunks of any size. */
+  write(append: (chunk: Uint8Array) => void): void;
+}
+
+const chunkBytes = 1 << 23;
+
+/**
+ * Writes tensors in the order given, whole or not at all, one at a time in bounded memory. The
+ * same arguments give the same bytes. It may replace the file that its tensors are mapped from.
+ * @throws SafetensorsError for a name given twice or a source that writes too much or too little,
+ * FileError (full disk, …) naming the file; nothing is left behind.
+ */
+export function writeSafetensors(
+  path: string,
+  tensors: Iterable<readonly [string, Tensor | TensorSource]>,
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): void {
+  const entries = Array.from(tensors, ([name, value]) => {
+    const source = value instanceof Tensor ? sourceOf(value) : value;
+    const { dtype, shape } = source;
+    const bytes = shape.reduce((product, size) => product * size, dtypeSize[dtype]);
+    return [name, { dtype, shape, bytes, source }] as const;
+  });
+  const seen = new Set(['__metadata__']);
+  for (const [name] of entries) {
+    if (seen.has(name)) {
+      throw new SafetensorsError(
+        `cannot write ${path}: the name ${name} is taken; rename a tensor`,
+      );
+    }
+    seen.add(name);
+  }
+  writeFileAtomicStream(path, (append) => {
+    append(formatHeader(metadata, entries));
+    for (const [name, { bytes, source }] of entries) {
+      let written = 0;
+      source.write((chunk) => {
+        written += chunk.byteLength;
+        if (written <= bytes) append(chunk);
+      });
+      if (written !== bytes) {
+        throw new SafetensorsError(
+          `cannot write ${path}: tensor ${name} gave ${written} bytes, its shape needs ${bytes}`,
+        );
+      }
+    }
+  });
+}
+
+function sourceOf(tensor: Tensor): TensorSource {
+  return {
+    dtype: tensor.dtype,
+    shape: tensor.shape,
+    write(append) {
+      const rows = Math.max(1, Math.floor(chunkBytes / dtypeSize[tensor.dtype]));
+      scope(() => {
+        const flat = tensor.detach().reshape([-1]);
+        for (let at = 0; at < flat.numel; at += rows) {
+          append(scope(() => flat.narrow(0, at, Math.min(rows, flat.numel - at)).toBytes()));
+        }
+      });
+    },
+  };
+}
