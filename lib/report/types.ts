@@ -1,0 +1,221 @@
+/**
+ * What a report is made of: one plain object that survives `JSON.stringify`, filled by the pipeline
+ * from the artifacts of a run folder. A list that is empty leaves its section out. Numbers that are
+ * not known are `null`, never NaN.
+ */
+export interface ReportData {
+  /** Headline, for example `Demo: half the layers, in 4 bits`. */
+  readonly title: string;
+  /** When the run ended, ISO 8601. */
+  readonly date: string;
+  readonly recipe: ReportRecipe;
+  readonly versions: ReportVersions;
+  /** In the order of the run. */
+  readonly stages: readonly StageTime[];
+  /** Target languages, in the order of the tables. */
+  readonly languages: readonly ReportLanguage[];
+  /** Test sets, the main one first; what the head of the report quotes is measured on it. */
+  readonly testSets: readonly ReportTestSet[];
+  /** The teacher first, then the steps, then the student or students. */
+  readonly models: readonly ModelResult[];
+  /** What always giving one and the same answer would score. */
+  readonly constantAnswers: readonly ConstantAnswer[];
+  /** One layer search, or one for each language. */
+  readonly importance: readonly ImportanceSearch[];
+  /** One for each training stage, the teacher's own log included. */
+  readonly curves: readonly TrainingCurve[];
+  /** More than are shown may be given: the report picks some that differ and some that agree. */
+  readonly examples: readonly TranslationExample[];
+  readonly protocol: Protocol;
+}
+
+export interface ReportRecipe {
+  readonly name: string;
+  /** The text of the YAML file. */
+  readonly yaml: string;
+}
+
+export interface ReportVersions {
+  readonly pare: string;
+  readonly node: string;
+  readonly libtorch: string;
+  /** Model name of the processor and the number of cores. */
+  readonly cpu: string;
+  readonly gpu?: string;
+  readonly platform?: string;
+}
+
+export interface StageTime {
+  readonly name: string;
+  readonly seconds: number;
+  /** True where an artifact of an earlier run was taken; `seconds` is then what it took to make. */
+  readonly reused: boolean;
+}
+
+export interface ReportLanguage {
+  /** BCP 47: `de`, `zh`. */
+  readonly code: string;
+  /** English name: `German`. */
+  readonly name: string;
+}
+
+export interface ReportTestSet {
+  /** As in the evaluations: `test`, `test-voices`. */
+  readonly id: string;
+  /** What it tests: `unseen combinations`. */
+  readonly name: string;
+}
+
+/** `teacher`: what everything is compared with. `step`: on the way. `student`: what is handed over. */
+export type ModelRole = 'teacher' | 'step' | 'student';
+
+export interface ModelResult {
+  /** Short; it labels the points of a plot: `healed`, `NF4 before QLoRA`. */
+  readonly name: string;
+  readonly role: ModelRole;
+  readonly size: ModelSize;
+  /** At most one for each language and test set; languages may be missing. */
+  readonly evaluations: readonly Evaluation[];
+}
+
+export interface ModelSize {
+  readonly decoderLayers: number;
+  readonly encoderLayers: number;
+  /** Logical parameters: the weights that the arithmetic sees, however they are packed. */
+  readonly parameters: number;
+  /**
+   * Elements of the tensors as stored: two packed 4-bit weights are one. This is the paper's count
+   * of "parameters".
+   */
+  readonly storedElements: number;
+  /** Bytes on disk of all weight files, adapter included. */
+  readonly bytes: number;
+  /** What the weights are stored in: `float32`, `NF4 + bfloat16`. */
+  readonly storage: string;
+  /** Sums to `bytes`, up to file headers. */
+  readonly bytesByCategory: readonly { readonly category: ByteCategory; readonly bytes: number }[];
+}
+
+export type ByteCategory =
+  | 'embeddings'
+  | 'lm_head'
+  | 'encoder'
+  | 'projector'
+  | 'decoder'
+  | 'adapter'
+  | 'quantisation state'
+  | 'other';
+
+export type MetricName = 'bleu' | 'chrf' | 'chrf++' | 'exactMatch';
+
+/** `bleu`, `chrf` and `chrf++` are 0 to 100 as in sacreBLEU; `exactMatch` is a fraction, 0 to 1. */
+export type MetricScores = Readonly<Partial<Record<MetricName, MetricScore>>>;
+
+export interface Evaluation {
+  /** {@link ReportLanguage.code} */
+  readonly language: string;
+  /** {@link ReportTestSet.id} */
+  readonly testSet: string;
+  readonly segments: number;
+  readonly scores: MetricScores;
+  /** Generated tokens per second of wall time, or null where it was not measured. */
+  readonly tokensPerSecond: number | null;
+}
+
+/** Bounds of a 95 % interval, in the unit of the value it belongs to. */
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface MetricScore {
+  readonly value: number;
+  readonly interval: Interval | null;
+  /** In sacreBLEU's form: `nrefs:1|case:mixed|…`. */
+  readonly signature: string;
+  /** Null for the teacher itself. */
+  readonly versusTeacher: Comparison | null;
+}
+
+export interface Comparison {
+  /** This model's score divided by the teacher's, same metric, same test set: 0.97 is 97 %. */
+  readonly retention: number;
+  readonly interval: Interval | null;
+  /** Of the paired bootstrap: how likely so large a difference is by chance. */
+  readonly pValue: number | null;
+}
+
+export interface ConstantAnswer {
+  readonly language: string;
+  readonly testSet: string;
+  /** The one answer given to everything. */
+  readonly answer: string;
+  readonly scores: MetricScores;
+}
+
+/** The greedy search for layers that the task does not need. Layers bear their original numbers. */
+export interface ImportanceSearch {
+  /** What was searched for: `German`, or `German and Chinese`. */
+  readonly name: string;
+  /** `chrF++`, `chrF`, `BLEU`, `loss`. */
+  readonly criterion: string;
+  readonly higherIsBetter: boolean;
+  readonly devSet: string;
+  readonly devSegments: number;
+  /** Decoder layers at the start. */
+  readonly layers: number;
+  /** Never candidates: the first and the last, and what the recipe adds. */
+  readonly protectedLayers: readonly number[];
+  /** Score with every layer in place, if it was measured. */
+  readonly fullScore: number | null;
+  readonly iterations: readonly ImportanceIteration[];
+}
+
+export interface ImportanceIteration {
+  /** The layer removed for good. */
+  readonly removed: number;
+  /** Score of the model without that layer, for every layer still there and not protected. */
+  readonly candidates: readonly { readonly layer: number; readonly score: number }[];
+}
+
+export interface TrainingCurve {
+  /** `teacher`, `healing`, `QLoRA`. */
+  readonly stage: string;
+  /** Mean loss per target token, one for each logged step. */
+  readonly points: readonly CurvePoint[];
+  /** Loss on the dev set, where it was measured. */
+  readonly validation: readonly { readonly step: number; readonly loss: number }[];
+}
+
+export interface CurvePoint {
+  readonly step: number;
+  readonly loss: number;
+  readonly learningRate?: number;
+}
+
+export interface TranslationExample {
+  readonly id: string;
+  readonly language: string;
+  readonly testSet: string;
+  /** What is said, in English. */
+  readonly source: string;
+  readonly reference: string;
+  readonly teacher: string;
+  readonly student: string;
+}
+
+/** Which split was used for what. */
+export interface Protocol {
+  readonly splits: readonly ProtocolSplit[];
+  /** How the intervals were made; null where there are none. */
+  readonly bootstrap: { readonly samples: number; readonly seed: number } | null;
+}
+
+export interface ProtocolSplit {
+  readonly name: string;
+  readonly segments: number;
+  /** `choosing the layers; early stopping`. */
+  readonly use: string;
+  /** Whether anything was chosen by its scores. */
+  readonly selects: boolean;
+}
