@@ -1,10 +1,60 @@
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { PareError } from '../errors';
 
+/** The addon, or libtorch beneath it, is missing or does not fit this machine. */
+export class AddonNotFoundError extends PareError {}
+
+/** What the system's loader says, and what it means. */
+const reasons: [RegExp, (name: string) => string][] = [
+  [
+    /(lib(?:torch|c10|gomp)[\w-]*\.so[\w.]*): cannot open shared object file/,
+    (library) => `libtorch is gone (${library} is not where it was when the addon was built)`,
+  ],
+  [
+    /(lib[\w-]+\.so[\w.]*): cannot open shared object file/,
+    (library) => `the library ${library} is missing`,
+  ],
+  [
+    /version [`']?(GLIBC(?:XX)?_[\w.]+)'? not found/,
+    (version) => `it was built for another system (${version} is missing)`,
+  ],
+  [/undefined symbol/, () => 'it was built with another version of libtorch'],
+  [/invalid ELF header|wrong ELF class|file too short/, () => 'it is no library for this machine'],
+];
+
+/**
+ * Loads the native addon: `build/pare.node` in the package, or the file that the environment
+ * variable `PARE_ADDON` names.
+ * @throws AddonNotFoundError saying what is missing and what to run
+ */
 export function loadAddon(): unknown {
-  const target = { exports: {} };
-  process.dlopen(
-    target as never,
-    process.env.PARE_ADDON ?? join(__dirname, '../../build/pare.node'),
-  );
-  return target.exports;
+  const given = process.env.PARE_ADDON;
+  // Two levels up is the package, from lib/torch as from dist/torch.
+  const path = given ? resolve(given) : join(__dirname, '../../build/pare.node');
+  const remedy = given ? 'correct or unset PARE_ADDON' : 'run: npm run build (or npm install)';
+  if (!existsSync(path)) {
+    throw new AddonNotFoundError(`the native addon ${path} is missing; ${remedy}`);
+  }
+  // The ordinary `require` would go through jest's module registry under test.
+  const addon: { exports: unknown } = { exports: {} };
+  try {
+    process.dlopen(addon as unknown as NodeModule, path);
+  } catch (cause) {
+    throw new AddonNotFoundError(
+      `the native addon ${path} cannot be loaded: ${explain(cause)}; ${remedy}`,
+      { cause },
+    );
+  }
+  return addon.exports;
+}
+
+/** In words what the system's loader said; under jest its errors belong to another realm. */
+function explain(cause: unknown): string {
+  const said = (cause as Error | undefined)?.message ?? String(cause);
+  for (const [pattern, words] of reasons) {
+    const found = pattern.exec(said);
+    if (found) return words(found[1] ?? '');
+  }
+  return said;
 }

@@ -1,0 +1,131 @@
+'use strict';
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { ensureLibtorch, findLibtorch } = require('./libtorch.js');
+const { withLock } = require('./lock.js');
+const { checkPrerequisites } = require('./prerequisites.js');
+const { step } = require('./progress.js');
+const { CommandError, run } = require('./run.js');
+const { filesUnder, hashFiles, readStamp, writeStamp } = require('./stamp.js');
+
+const ROOT = path.dirname(__dirname);
+const BUILD = path.join(ROOT, 'build');
+const ADDON = path.join(BUILD, 'pare.node');
+const STAMP = path.join(BUILD, 'addon.stamp');
+// A translation unit with libtorch's headers takes about this much memory to compile.
+const BYTES_PER_JOB = 2e9;
+
+/** Hash of all that the addon is made of. */
+function addonInputs(libtorch) {
+  const files = [
+    ...filesUnder(path.join(ROOT, 'native'), ['.cc', '.h', '.cu', '.cuh']),
+    ...filesUnder(path.join(ROOT, 'cmake'), ['.cmake']),
+    path.join(ROOT, 'CMakeLists.txt'),
+    __filename,
+  ];
+  const library = fs.statSync(path.join(libtorch.root, 'lib', 'libtorch_cpu.so'));
+  const { CXX, CXXFLAGS, CUDACXX } = process.env;
+  return hashFiles(ROOT, files, {
+    libtorch: [libtorch.root, libtorch.version, libtorch.cuda, library.size, library.mtimeMs],
+    headers: [require('node-addon-api').version, require('node-api-headers/package.json').version],
+    compilers: [CXX, CXXFLAGS, CUDACXX, ...(libtorch.cuda ? [findNvcc()] : [])],
+  });
+}
+
+/** nvcc on the PATH or in the toolkit's usual place; empty if there is none. */
+function findNvcc(env = process.env) {
+  const folders = (env.PATH ?? '').split(path.delimiter).concat('/usr/local/cuda/bin');
+  return (
+    folders.map((folder) => path.join(folder, 'nvcc')).find((file) => fs.existsSync(file)) ?? ''
+  );
+}
+
+/** Whether build/pare.node is what a build would make. */
+function addonIsCurrent(libtorch) {
+  return fs.existsSync(ADDON) && readStamp(STAMP) === addonInputs(libtorch);
+}
+
+/**
+ * Compiles the addon with cmake-js into build/cmake and puts it at build/pare.node. Only what has
+ * changed is compiled again. The caller holds the build lock.
+ */
+async function buildAddon(libtorch) {
+  const inputs = addonInputs(libtorch);
+  const jobs = Math.min(os.cpus().length, Math.floor(os.freemem() / BYTES_PER_JOB) || 1);
+  const cmakeJs = path.join(path.dirname(require.resolve('cmake-js/package.json')), 'bin/cmake-js');
+  const definitions = {
+    LIBTORCH: libtorch.root,
+    NODE_ADDON_API: require('node-addon-api').include_dir,
+    CMAKE_CUDA_COMPILER: libtorch.cuda ? findNvcc() : '',
+  };
+  const cmake = (command, onLine) =>
+    run(
+      process.execPath,
+      [
+        ...[cmakeJs, command, '--directory', ROOT, '--out', path.join(BUILD, 'cmake')],
+        ...['--config', 'Release', '--parallel', String(jobs)],
+        ...Object.entries(definitions).flatMap(([key, value]) =>
+          value ? [`--CD${key}=${value}`] : [],
+        ),
+      ],
+      { cwd: ROOT, onLine },
+    );
+  const kind = libtorch.cuda ? 'CUDA' : 'CPU';
+  await step(
+    `building the addon (libtorch ${libtorch.version}, ${kind}, ${jobs} jobs)`,
+    async (line) => {
+      try {
+        // Not `compile`, which starts all over after an error.
+        await cmake('configure');
+        await cmake('build', (text) => {
+          const [, done, total] = /^\[\s*(\d+)(?:%|\/(\d+))\]/.exec(text) ?? [];
+          if (done) line.update(Number(done) / Number(total ?? 100));
+        });
+      } catch (error) {
+        throw new Error(`the addon did not compile:\n${compilerErrors(error)}`, { cause: error });
+      }
+    },
+  );
+  // A program that runs now keeps the file it has mapped.
+  const temporary = `${ADDON}.tmp`;
+  fs.copyFileSync(path.join(BUILD, 'cmake', 'Release', 'pare.node'), temporary);
+  fs.renameSync(temporary, ADDON);
+  writeStamp(STAMP, inputs);
+}
+
+/** The compiler's own lines, not cmake-js's. */
+function compilerErrors(error) {
+  if (!(error instanceof CommandError)) return error.message;
+  const lines = error.output
+    .split(/[\r\n]+/)
+    .filter((line) => !/^(info|verb|http|ERR!)/.test(line));
+  const first = lines.findIndex((line) => /error|Error/.test(line));
+  return lines
+    .slice(Math.max(0, first - 2))
+    .slice(0, 60)
+    .join('\n');
+}
+
+/** What `npm install` runs: everything that the addon needs, and the addon. */
+async function main() {
+  await withLock(
+    path.join(BUILD, 'setup.lock'),
+    async () => {
+      const found = findLibtorch();
+      checkPrerequisites(found ? ['compiler'] : ['compiler', 'pip']);
+      const libtorch = found ?? (await ensureLibtorch());
+      if (!addonIsCurrent(libtorch)) await buildAddon(libtorch);
+    },
+    (holder) => console.error(`waiting for process ${holder.pid}, which sets pare up here`),
+  );
+}
+
+module.exports = { ROOT, BUILD, addonIsCurrent, buildAddon };
+
+if (require.main === module) {
+  main().catch((error) => {
+    console.error(`pare: ${error.message}`);
+    process.exitCode = 1;
+  });
+}
