@@ -49,7 +49,7 @@ const right = 74;
  */
 export function heatMap(search: ImportanceSearch, id: string): Markup {
   const grid = rows(search);
-  const cellWidth = Math.max(32, Math.min(64, Math.floor(880 / Math.max(search.layers, 1))));
+  const cellWidth = Math.max(30, Math.min(64, Math.floor(880 / Math.max(search.layers, 1))));
   const digits = search.criterion.toLowerCase() === 'loss' ? 2 : 1;
   const scores = grid.flat().flatMap(({ score }) => (score === null ? [] : [score]));
   const low = scores.reduce((a, b) => Math.min(a, b), Infinity);

@@ -56,13 +56,12 @@ th, td { padding: 7px 10px; text-align: right; vertical-align: top; white-space:
 thead th { font-weight: 600; vertical-align: bottom; border-bottom: 1px solid var(--quiet); }
 .results thead th { white-space: normal; }
 .results th, .results td { padding: 7px 6px; }
-.results tbody th { white-space: normal; min-width: 8em; }
 .results th:first-child { padding-left: 0; }
 thead .quiet { font-size: 0.94em; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tfoot > tr > * { border-top: 1px solid var(--quiet); }
 th:first-child { text-align: left; padding-left: 0; }
-tbody th, tfoot th { font-weight: 500; }
+tbody th, tfoot th { font-weight: 500; white-space: normal; min-width: 8em; }
 .scroll th:first-child { position: sticky; left: 0; background: var(--page); }
 .scroll thead tr:nth-child(2) th:first-child { position: static; }
 .text, thead th.text { text-align: left; }

@@ -162,7 +162,7 @@ export function tradeOff(
         frame,
         {
           scale: x,
-          count: 6,
+          count: 5,
           format: (value) => bytes(value).replace(/\.0+ |(\.\d*[1-9])0+ /, '$1 '),
         },
         { scale: y, count: 5, format: String },
