@@ -210,6 +210,33 @@ export interface Binding {
   foreachMul_(tensors: Id[], factor: number): Result<true>;
   // native/io/safetensors.cc
   mapTensor(fd: number, offset: number, dtype: number, shape: readonly number[]): Result<Id>;
+  // native/nf4/register.cc
+  nf4Codebook(device: string): Result<Id>;
+  nf4DynamicMap(device: string): Result<Id>;
+  nf4Quantize(values: Id, blockSize: number): Result<[Id, Id]>;
+  nf4QuantizeAbsmax(absmax: Id): Result<[Id, Id, Id]>;
+  nf4Dequantize(
+    packed: Id,
+    absmax: Id,
+    nestedAbsmax: Id,
+    nestedQuantMap: Id,
+    nestedOffset: number,
+    blockSize: number,
+    shape: readonly number[],
+    dtype: number,
+  ): Result<Id>;
+  nf4Linear(
+    x: Id,
+    packed: Id,
+    absmax: Id,
+    nestedAbsmax: Id,
+    nestedQuantMap: Id,
+    nestedOffset: number,
+    blockSize: number,
+    outFeatures: number,
+    inFeatures: number,
+    bias: Id,
+  ): Result<Id>;
 }
 
 export const binding: Binding = loadAddon() as Binding;

@@ -13,5 +13,6 @@ void registerShape(Registry& registry);
 void registerNn(Registry& registry);
 void registerOptim(Registry& registry);
 void registerIo(Registry& registry);
+void registerNf4(Registry& registry);
 
 }  // namespace pare

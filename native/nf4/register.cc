@@ -1,0 +1,38 @@
+// The room's functions for JavaScript (lib/nf4/native.ts declares them).
+#include "../bridge/rooms.h"
+#include "weight.h"
+
+namespace pare {
+
+using at::Tensor;
+using T = const at::Tensor&;
+using OptionalTensor = std::optional<at::Tensor>;
+
+static nf4::Weight weightOf(T packed, T absmax, const OptionalTensor& nestedAbsmax,
+                            const OptionalTensor& nestedQuantMap, double nestedOffset,
+                            int64_t blockSize) {
+  return {packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize};
+}
+
+void registerNf4(Registry& registry) {
+  PARE_OP("nf4Codebook", (at::Device device), nf4::codebookTensor(device))
+  PARE_OP("nf4DynamicMap", (at::Device device), nf4::dynamicMap(device))
+  PARE_OP("nf4Quantize", (T values, int64_t blockSize), nf4::quantize(values, blockSize))
+  PARE_OP("nf4QuantizeAbsmax", (T absmax), nf4::quantizeAbsmax(absmax))
+  PARE_OP("nf4Dequantize",
+          (T packed, T absmax, OptionalTensor nestedAbsmax, OptionalTensor nestedQuantMap,
+           double nestedOffset, int64_t blockSize, std::vector<int64_t> shape,
+           at::ScalarType dtype),
+          nf4::dequantize(
+              weightOf(packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize),
+              shape, dtype))
+  PARE_OP("nf4Linear",
+          (T x, T packed, T absmax, OptionalTensor nestedAbsmax, OptionalTensor nestedQuantMap,
+           double nestedOffset, int64_t blockSize, int64_t outFeatures, int64_t inFeatures,
+           OptionalTensor bias),
+          nf4::linear(
+              x, weightOf(packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize),
+              outFeatures, inFeatures, bias))
+}
+
+}  // namespace pare

@@ -1,0 +1,160 @@
+// Checks, quantisation and dequantisation, the same for every device.
+#include "weight.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "backend.h"
+
+namespace pare::nf4 {
+
+using at::Tensor;
+
+// Values converted to float32 at a time where the kernels take nothing else: a multiple of every
+// block size, small enough that no full-precision copy of a large weight ever exists.
+constexpr int64_t kChunk = int64_t{1} << 20;
+
+static bool isFloating(at::ScalarType dtype) {
+  return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf;
+}
+
+static void checkBlockSize(int64_t blockSize) {
+  const bool powerOfTwo = blockSize > 0 && (blockSize & (blockSize - 1)) == 0;
+  TORCH_CHECK_VALUE(powerOfTwo && blockSize >= kMinBlockSize && blockSize <= kMaxBlockSize,
+                    "NF4 block size ", blockSize, " is not one of 32, 64, 128, ..., 4096");
+}
+
+static int64_t blocksOf(int64_t count, int64_t blockSize) {
+  return (count + blockSize - 1) / blockSize;
+}
+
+void Weight::check(int64_t elements) const {
+  checkBlockSize(blockSize);
+  const int64_t blocks = blocksOf(elements, blockSize);
+  TORCH_CHECK_VALUE(packed.scalar_type() == at::kByte && packed.is_contiguous() &&
+                        packed.numel() == (elements + 1) / 2,
+                    "NF4 weight: ", elements, " values need ", (elements + 1) / 2,
+                    " contiguous uint8, got ", packed.sizes(), " ", packed.scalar_type());
+  const bool nested = nestedAbsmax.has_value();
+  TORCH_CHECK_VALUE(absmax.scalar_type() == (nested ? at::kByte : at::kFloat) &&
+                        absmax.is_contiguous() && absmax.numel() == blocks,
+                    "NF4 absmax: ", blocks, " blocks need as many contiguous ",
+                    nested ? "uint8" : "float32", ", got ", absmax.sizes(), " ",
+                    absmax.scalar_type());
+  TORCH_CHECK_VALUE(absmax.device() == packed.device(), "NF4 absmax is on ", absmax.device(),
+                    ", the packed weight on ", packed.device());
+  if (!nested) return;
+  TORCH_CHECK_VALUE(nestedAbsmax->scalar_type() == at::kFloat && nestedAbsmax->is_contiguous() &&
+                        nestedAbsmax->numel() == blocksOf(blocks, kNestedBlockSize) &&
+                        nestedAbsmax->device() == packed.device(),
+                    "NF4 nested absmax: ", blocks, " blocks need ",
+                    blocksOf(blocks, kNestedBlockSize), " contiguous float32 on ",
+                    packed.device(), ", got ", nestedAbsmax->sizes(), " ",
+                    nestedAbsmax->scalar_type(), " on ", nestedAbsmax->device());
+  TORCH_CHECK_VALUE(nestedQuantMap && nestedQuantMap->scalar_type() == at::kFloat &&
+                        nestedQuantMap->is_contiguous() && nestedQuantMap->numel() == kMapSize &&
+                        nestedQuantMap->device() == packed.device(),
+                    "NF4 nested quantisation map: expected 256 contiguous float32 on ",
+                    packed.device());
+}
+
+Scales Weight::scales() const {
+  Scales scales;
+  if (nestedAbsmax) {
+    scales.absmax = nestedAbsmax->const_data_ptr<float>();
+    scales.codes = absmax.const_data_ptr<uint8_t>();
+    scales.map = nestedQuantMap->const_data_ptr<float>();
+    scales.offset = static_cast<float>(nestedOffset);
+  } else {
+    scales.absmax = absmax.const_data_ptr<float>();
+  }
+  return scales;
+}
+
+std::tuple<Tensor, Tensor> quantize(const Tensor& values, int64_t blockSize) {
+  checkBlockSize(blockSize);
+  TORCH_CHECK_VALUE(isFloating(values.scalar_type()),
+                    "NF4 quantises float32, bfloat16 and float16, got ", values.scalar_type());
+  const Tensor flat = values.detach().contiguous().view({-1});
+  const int64_t count = flat.numel();
+  const auto bytes = flat.options().dtype(at::kByte);
+  Tensor packed = at::empty({(count + 1) / 2, 1}, bytes);
+  Tensor absmax = at::empty({blocksOf(count, blockSize)}, flat.options().dtype(at::kFloat));
+  if (count == 0) return {packed, absmax};
+  if (backend::supports(flat.device(), flat.scalar_type())) {
+    backend::quantize(flat, blockSize, packed, absmax);
+    return {packed, absmax};
+  }
+  for (int64_t first = 0; first < count; first += kChunk) {
+    const int64_t size = std::min(kChunk, count - first);
+    backend::quantize(flat.narrow(0, first, size).to(at::kFloat), blockSize,
+                      packed.narrow(0, first / 2, (size + 1) / 2),
+                      absmax.narrow(0, first / blockSize, blocksOf(size, blockSize)));
+  }
+  return {packed, absmax};
+}
+
+std::tuple<Tensor, Tensor, Tensor> quantizeAbsmax(const Tensor& absmax) {
+  TORCH_CHECK_VALUE(absmax.scalar_type() == at::kFloat && absmax.dim() == 1,
+                    "expected absmax as float32 [blocks], got ", absmax.sizes(), " ",
+                    absmax.scalar_type());
+  const int64_t count = absmax.numel();
+  Tensor offset = at::mean(absmax);
+  const Tensor centred = at::sub(absmax, offset).contiguous();
+  Tensor codes = at::empty({count}, absmax.options().dtype(at::kByte));
+  Tensor groups = at::empty({blocksOf(count, kNestedBlockSize)}, absmax.options());
+  if (count > 0) {
+    backend::quantizeAbsmax(centred, dynamicMap(absmax.device()), codes, groups);
+  }
+  return {codes, groups, offset};
+}
+
+// For each exponent i the interval [0.1, 1] times 10^(i - 6) is cut into 2^i equal parts; their
+// midpoints, both signs, with 0 and 1, are the 256 values. float32 throughout, as in the original.
+Tensor dynamicMap(const at::Device& device) {
+  constexpr int kExponents = 7;
+  std::vector<float> values = {0.0f, 1.0f};
+  for (int exponent = 0; exponent < kExponents; exponent++) {
+    const Tensor bounds = at::linspace(0.1, 1, (int64_t{1} << exponent) + 1, at::kFloat);
+    const auto bound = bounds.accessor<float, 1>();
+    const auto factor = static_cast<float>(std::pow(10.0, exponent - (kExponents - 1)));
+    for (int64_t i = 0; i + 1 < bounds.numel(); i++) {
+      const float value = factor * ((bound[i] + bound[i + 1]) / 2);
+      values.push_back(value);
+      values.push_back(-value);
+    }
+  }
+  std::sort(values.begin(), values.end());
+  return at::tensor(values, at::kFloat).to(device);
+}
+
+Tensor codebookTensor(const at::Device& device) {
+  Tensor values = at::empty({kCodebookSize}, at::kFloat);
+  for (int i = 0; i < kCodebookSize; i++) values.mutable_data_ptr<float>()[i] = codebook(i);
+  return values.to(device);
+}
+
+Tensor dequantize(const Weight& weight, at::IntArrayRef shape, at::ScalarType dtype) {
+  TORCH_CHECK_VALUE(isFloating(dtype), "NF4 dequantises to float32, bfloat16 and float16, not ",
+                    dtype);
+  const int64_t count = c10::multiply_integers(shape);
+  weight.check(count);
+  const auto options = weight.packed.options();
+  Tensor out = at::empty({count}, options.dtype(dtype));
+  if (count == 0) return out.view(shape);
+  if (backend::supports(out.device(), dtype)) {
+    backend::dequantize(weight, 0, out);
+    return out.view(shape);
+  }
+  const Tensor buffer = at::empty({std::min(kChunk, count)}, options.dtype(at::kFloat));
+  for (int64_t first = 0; first < count; first += kChunk) {
+    const int64_t size = std::min(kChunk, count - first);
+    const Tensor chunk = buffer.narrow(0, 0, size);
+    backend::dequantize(weight, first, chunk);
+    out.narrow(0, first, size).copy_(chunk);
+  }
+  return out.view(shape);
+}
+
+}  // namespace pare::nf4
