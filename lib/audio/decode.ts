@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileError } from '../files';
 import { decodeInWorker } from './codec-worker';
 import { AudioError } from './error';
+import { promisedLength } from './promised-length';
 import { resample } from './resample';
 import { decodeWav, isWav, type DecodedAudio } from './wav';
 
@@ -44,8 +45,9 @@ async function readBytes(path: string): Promise<Uint8Array> {
 }
 
 async function decodeCompressed(bytes: Uint8Array, name: string): Promise<DecodedAudio> {
+  let audio: DecodedAudio;
   try {
-    return await decodeInWorker(bytes);
+    audio = await decodeInWorker(bytes);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new AudioError(
@@ -53,6 +55,14 @@ async function decodeCompressed(bytes: Uint8Array, name: string): Promise<Decode
       { cause },
     );
   }
+  const promised = promisedLength(bytes);
+  const decoded = audio.samples[0]?.length ?? 0;
+  if (decoded > 0 && decoded < promised) {
+    throw new AudioError(
+      `${name} is cut short or damaged: ${promised} samples are promised, ${decoded} decode; fetch it again`,
+    );
+  }
+  return audio;
 }
 
 /** The mean of the channels. */

@@ -9,3 +9,16 @@ export {
   writeFeatureConfig,
   type FeatureConfig,
 } from './feature-config';
+export {
+  addNoise,
+  gain,
+  highPass,
+  lowPass,
+  pitchShift,
+  room,
+  speed,
+  tempo,
+  type Random,
+  type Range,
+} from './augment';
+export { specAugment, type SpecAugmentOptions } from './spec-augment';

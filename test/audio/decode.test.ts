@@ -1,0 +1,214 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AudioError, decodeAudio, encodeWav, loadAudio, toMono, writeWav } from '../../lib/audio';
+import { FileError } from '../../lib/files';
+
+const fixture = (name: string): string => join(__dirname, 'fixtures', name);
+
+/** A wave file's bytes from its parts. */
+function wav(options: {
+  tag?: number;
+  channels?: number;
+  rate?: number;
+  bits: number;
+  data: Buffer;
+  size?: number;
+  before?: Buffer;
+  extension?: Buffer;
+}): Buffer {
+  const { tag = 1, channels = 1, rate = 8000, bits, data, size = data.length } = options;
+  const { before = Buffer.alloc(0), extension = Buffer.alloc(0) } = options;
+  const format = Buffer.alloc(24);
+  format.write('fmt ', 0, 'latin1');
+  format.writeUInt32LE(16 + extension.length, 4);
+  format.writeUInt16LE(tag, 8);
+  format.writeUInt16LE(channels, 10);
+  format.writeUInt32LE(rate, 12);
+  format.writeUInt32LE((rate * channels * bits) / 8, 16);
+  format.writeUInt16LE((channels * bits) / 8, 20);
+  format.writeUInt16LE(bits, 22);
+  const head = Buffer.alloc(8);
+  head.write('data', 0, 'latin1');
+  head.writeUInt32LE(size, 4);
+  const body = Buffer.concat([Buffer.from('WAVE'), format, extension, before, head, data]);
+  const riff = Buffer.alloc(8);
+  riff.write('RIFF', 0, 'latin1');
+  riff.writeUInt32LE(body.length, 4);
+  return Buffer.concat([riff, body]);
+}
+
+const values = [0, 0.5, -0.5, 0.25, -1];
+
+function packed(bytes: number, put: (buffer: Buffer, value: number, at: number) => void): Buffer {
+  const buffer = Buffer.alloc(bytes * values.length);
+  values.forEach((value, i) => put(buffer, value, i * bytes));
+  return buffer;
+}
+
+const encodings: [string, number, number, Buffer][] = [
+  ['8-bit', 1, 8, packed(1, (b, v, at) => b.writeUInt8(v * 128 + 128, at))],
+  ['16-bit', 1, 16, packed(2, (b, v, at) => b.writeInt16LE(v * 2 ** 15, at))],
+  ['24-bit', 1, 24, packed(3, (b, v, at) => b.writeIntLE(v * 2 ** 23, at, 3))],
+  ['32-bit', 1, 32, packed(4, (b, v, at) => b.writeInt32LE(v * 2 ** 31, at))],
+  ['32-bit float', 3, 32, packed(4, (b, v, at) => b.writeFloatLE(v, at))],
+  ['64-bit float', 3, 64, packed(8, (b, v, at) => b.writeDoubleLE(v, at))],
+];
+const sixteen = encodings[1]![3];
+
+describe('decodeAudio of wav', () => {
+  test.each(encodings)('%s', async (_, tag, bits, data) => {
+    const audio = await decodeAudio(wav({ tag, bits, data, rate: 11025 }));
+    expect(audio.sampleRate).toBe(11025);
+    expect(audio.samples.map((channel) => [...channel])).toEqual([values]);
+  });
+
+  test('several channels, extensible, other chunks of odd length before the samples', async () => {
+    const extension = Buffer.alloc(24);
+    extension.writeUInt16LE(22, 0);
+    extension.writeUInt16LE(1, 8);
+    const before = Buffer.concat([Buffer.from('LIST'), Buffer.from([3, 0, 0, 0, 1, 2, 3, 0])]);
+    const data = Buffer.concat([sixteen, sixteen.subarray(0, 2)]);
+    const bytes = wav({ tag: 0xfffe, channels: 3, bits: 16, data, before, extension });
+    const { samples } = await decodeAudio(bytes);
+    expect(samples.map((channel) => [...channel])).toEqual([
+      [0, 0.25],
+      [0.5, -1],
+      [-0.5, 0],
+    ]);
+  });
+
+  test.each([0, 0xffffffff])('written to a pipe, with size %i', async (size) => {
+    const { samples } = await decodeAudio(wav({ bits: 16, data: sixteen, size }));
+    expect([...samples[0]!]).toEqual(values);
+  });
+
+  test('coded as G.711, at 8 kHz', async () => {
+    const { samples, sampleRate } = await decodeAudio(fixture('tones-mulaw.wav'));
+    expect(sampleRate).toBe(8000);
+    expect(samples).toHaveLength(1);
+    expect(samples[0]!.length).toBe(3200);
+  });
+});
+
+describe('decodeAudio of compressed files', () => {
+  /** Level of a frequency in a clip. */
+  function level(samples: Float32Array, hertz: number, rate: number): number {
+    let [re, im] = [0, 0];
+    samples.forEach((sample, i) => {
+      re += sample * Math.cos((2 * Math.PI * hertz * i) / rate);
+      im += sample * Math.sin((2 * Math.PI * hertz * i) / rate);
+    });
+    return (2 * Math.hypot(re, im)) / samples.length;
+  }
+
+  test.each(['tones.flac', 'tones.mp3'])('%s: a tone a channel', async (file) => {
+    const { samples, sampleRate } = await decodeAudio(fixture(file));
+    expect(sampleRate).toBe(22050);
+    expect(samples).toHaveLength(2);
+    const [left, right] = samples as [Float32Array, Float32Array];
+    expect(Math.abs(left.length - 8820)).toBeLessThan(file === 'tones.flac' ? 1 : 2400);
+    expect(level(left, 440, 22050)).toBeGreaterThan(0.4);
+    expect(level(right, 1000, 22050)).toBeGreaterThan(0.4);
+    expect(level(left, 1000, 22050)).toBeLessThan(0.03);
+  });
+
+  test('many at once come back in their places', async () => {
+    const files = ['tones.flac', 'tones.mp3', 'tones.flac', 'tones-mulaw.wav', 'tones.mp3'];
+    const all = await Promise.all(files.map((file) => decodeAudio(fixture(file))));
+    expect(all.map(({ samples }) => samples.length)).toEqual([2, 2, 2, 1, 2]);
+    expect(all[0]).toEqual(all[2]);
+  });
+});
+
+describe('loadAudio', () => {
+  test('mixes to mono and resamples', async () => {
+    const mono = await loadAudio(fixture('tones.flac'));
+    expect(mono.length).toBe(Math.ceil((8820 * 16000) / 22050));
+    expect((await loadAudio(fixture('tones.flac'), 22050)).length).toBe(8820);
+    expect([...toMono([Float32Array.of(1, 0.5), Float32Array.of(0, -0.5)])]).toEqual([0.5, 0]);
+    expect(() => toMono([])).toThrow(AudioError);
+  });
+});
+
+describe('audio that cannot be used', () => {
+  const flac = readFileSync(fixture('tones.flac'));
+  const mp3 = readFileSync(fixture('tones.mp3'));
+  const nan = packed(4, (b, v, at) => b.writeFloatLE(v === 0.25 ? NaN : v, at));
+  const cases: [string, Buffer, string][] = [
+    ['an empty file', Buffer.alloc(0), 'is empty'],
+    [
+      'a text',
+      Buffer.from('Dear diary, today I recorded nothing.'.repeat(20)),
+      'cannot be decoded',
+    ],
+    ['a page', Buffer.from('<!DOCTYPE html><html><body>404</body></html>'), 'cannot be decoded'],
+    ['noise', Buffer.from(Array.from({ length: 4000 }, (_, i) => (i * i * 31) % 251)), ''],
+    ['a wav cut short', wav({ bits: 16, data: sixteen, size: 5000 }), 'is cut short'],
+    ['a wav without samples', wav({ bits: 16, data: Buffer.alloc(0) }), 'has no samples'],
+    ['a wav cut in its header', wav({ bits: 16, data: sixteen }).subarray(0, 30), 'is a damaged'],
+    ['a wav of no channels', wav({ bits: 16, data: sixteen, channels: 0 }), 'is a damaged'],
+    ['a wav of rate 0', wav({ bits: 16, data: sixteen, rate: 0 }), 'is a damaged'],
+    [
+      'a wav of an unknown code',
+      wav({ tag: 0x7777, bits: 16, data: sixteen }),
+      'cannot be decoded',
+    ],
+    ['samples that are no numbers', wav({ tag: 3, bits: 32, data: nan }), 'has samples that are not finite'],
+    ['a flac cut short', flac.subarray(0, 9000), ''],
+    ['a flac of its header alone', flac.subarray(0, 60), ''],
+    ['an mp3 cut short', mp3.subarray(0, 1200), 'is cut short'],
+  ];
+  let dir: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), 'pare-audio-'));
+  });
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  test.each(cases)('%s', async (_, bytes, message) => {
+    const path = join(dir, 'speech.bin');
+    writeFileSync(path, bytes);
+    const error = await loadAudio(path).then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+    expect(error).toBeInstanceOf(AudioError);
+    expect(error!.message).toContain(`${path} ${message}`);
+    expect(error!.message).not.toContain('\n');
+    expect(error!.message).toMatch(/; (give|fetch|leave|write) /);
+  });
+
+  test('after all that the decoder still works', async () => {
+    expect((await decodeAudio(flac)).samples[0]!.length).toBe(8820);
+  });
+
+  test('a path that is not there, or a folder', async () => {
+    await expect(loadAudio(join(dir, 'absent.wav'))).rejects.toThrow(FileError);
+    await expect(loadAudio(join(dir, 'absent.wav'))).rejects.toThrow('absent.wav: no such file');
+    await expect(loadAudio(dir)).rejects.toThrow('it is a folder');
+  });
+});
+
+describe('writeWav', () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), 'pare-wav-'));
+  });
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  test('writes what is read again, clipped to 16 bits', async () => {
+    const path = join(dir, 'new/folder/a.wav');
+    writeWav(path, Float32Array.of(0, 0.5, -0.25, 1.5, -1.5), 16000);
+    const { samples, sampleRate } = await decodeAudio(path);
+    expect(sampleRate).toBe(16000);
+    expect([...samples[0]!]).toEqual([0, 0.5, -0.25, Math.fround(32767 / 32768), -1]);
+    expect(readdirSync(join(dir, 'new/folder'))).toEqual(['a.wav']);
+    expect(encodeWav(new Float32Array(0), 8000).length).toBe(44);
+  });
+
+  test('refuses samples that are no numbers, and writes nothing', () => {
+    const path = join(dir, 'b.wav');
+    expect(() => writeWav(path, Float32Array.of(0, NaN), 16000)).toThrow(AudioError);
+    expect(readdirSync(dir)).not.toContain('b.wav');
+  });
+});
