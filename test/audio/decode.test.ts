@@ -154,7 +154,11 @@ describe('audio that cannot be used', () => {
       wav({ tag: 0x7777, bits: 16, data: sixteen }),
       'cannot be decoded',
     ],
-    ['samples that are no numbers', wav({ tag: 3, bits: 32, data: nan }), 'has samples that are not finite'],
+    [
+      'samples that are no numbers',
+      wav({ tag: 3, bits: 32, data: nan }),
+      'has samples that are not finite',
+    ],
     ['a flac cut short', flac.subarray(0, 9000), ''],
     ['a flac of its header alone', flac.subarray(0, 60), ''],
     ['an mp3 cut short', mp3.subarray(0, 1200), 'is cut short'],
