@@ -1,5 +1,5 @@
 import { nn, type DType, type Generator, type Tensor } from '../torch';
-import { completeConfig, LoraError, loraScale, type LoraConfig } from './config';
+import { completeConfig, loraScale, type LoraConfig } from './config';
 import { LoraLinear, type LinearLike } from './lora-linear';
 import { checkEveryTarget, selectTargets } from './targets';
 
@@ -87,14 +87,7 @@ export function detachLora(adapter: LoraAdapter): void {
  * @throws LoraError when a base layer is quantised; nothing is changed then.
  */
 export function mergeLora(adapter: LoraAdapter): void {
-  for (const [name, layer] of adapter.layers) {
-    if (!layer.mergeable) {
-      throw new LoraError(
-        `cannot merge the adapter into ${name}, which is quantised: rounding again would lose it; ` +
-          'save the adapter beside the base, or merge into the full-precision base',
-      );
-    }
-  }
+  for (const [name, layer] of adapter.layers) layer.mergeableBase(name);
   for (const layer of adapter.layers.values()) layer.merge();
   detachLora(adapter);
 }

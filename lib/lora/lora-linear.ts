@@ -87,24 +87,13 @@ export class LoraLinear extends nn.Module {
     return result.dtype === sum.dtype ? sum : sum.to(result.dtype);
   }
 
-  /** Whether the update can be added to the base's weight without quantising it again. */
-  get mergeable(): boolean {
-    return this.base instanceof nn.Linear && this.base.weight.dtype.includes('float');
-  }
-
   /**
    * Adds scale * B A to the base's weight, in place and rounded once, and returns the base. Whoever
    * shares that weight sees the change.
    * @throws LoraError for a base that is not in full precision; nothing is changed.
    */
   merge(): nn.Linear {
-    const { base } = this;
-    if (!this.mergeable || !(base instanceof nn.Linear)) {
-      throw new LoraError(
-        'cannot merge an adapter into a quantised layer: rounding again would lose it; ' +
-          'save the adapter beside the base, or merge into the full-precision base',
-      );
-    }
+    const base = this.mergeableBase();
     scope(() =>
       noGrad(() => {
         const [a, b] = [this.loraA.to('float32'), this.loraB.to('float32')];
@@ -112,6 +101,20 @@ export class LoraLinear extends nn.Module {
       }),
     );
     return base;
+  }
+
+  /**
+   * The base, if an update can be added to its weight.
+   * @param name of this layer, for the error
+   * @throws LoraError for a base that is not in full precision
+   */
+  mergeableBase(name: string = 'this layer'): nn.Linear {
+    const { base } = this;
+    if (base instanceof nn.Linear && base.weight.dtype.includes('float')) return base;
+    throw new LoraError(
+      `cannot merge the adapter into ${name}, which is quantised: rounding again would lose it; ` +
+        'save the adapter beside the base, or merge into the full-precision base',
+    );
   }
 
   /** The base appears under this layer's own name, after this layer. */

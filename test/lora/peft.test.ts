@@ -9,6 +9,7 @@ import { parseConfig } from '../../lib/qwen2-audio/config';
 import { Qwen2Audio } from '../../lib/qwen2-audio/model';
 import { backward, Generator, loadSafetensors, noGrad, tensor } from '../../lib/torch';
 import { difference, oracleNetwork, readVectors, vectorsFolder } from './network';
+import { trainingBatch } from './tiny-batch';
 
 const vectors = readVectors();
 const adapterFolder = join(vectorsFolder, 'lora/adapter');
@@ -82,7 +83,15 @@ describe('the tiny Qwen2-Audio', () => {
   ) as Record<string, unknown>;
   const training = JSON.parse(
     readFileSync(join(vectorsFolder, 'training-vectors.json'), 'utf8'),
-  ) as { lora: { modules: string[]; scaling: number } };
+  ) as {
+    lora: {
+      modules: string[];
+      scaling: number;
+      losses: number[];
+      gradientNorms: number[];
+      lossAfter: number;
+    };
+  };
   const makeModel = (): Qwen2Audio => new Qwen2Audio(parseConfig(config));
 
   test('all-linear means the layers that PEFT adapts', () => {
@@ -111,6 +120,28 @@ describe('the tiny Qwen2-Audio', () => {
     const read = (at: string): Record<string, unknown> =>
       JSON.parse(readFileSync(join(at, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
     expect(read(from)).toMatchObject(read(folder));
+  });
+
+  test('loss and gradient of adapters that PEFT trained', () => {
+    const loss = (name: string, merged: boolean = false): { value: number; norm?: number } => {
+      const model = makeModel();
+      model.loadStateDict(loadSafetensors(join(vectorsFolder, 'tiny-model/model.safetensors')));
+      const adapter = loadAdapter(join(vectorsFolder, name), model);
+      if (merged) mergeLora(adapter);
+      const sums = model.loss(trainingBatch());
+      const mean = sums.loss.div(sums.targets);
+      if (merged) return { value: mean.item() };
+      backward(mean);
+      const squares = [...adapter.parameters().values()].map((p) => p.grad!.norm().item() ** 2);
+      return { value: mean.item(), norm: Math.sqrt(squares.reduce((a, b) => a + b, 0)) };
+    };
+    const near = (value: number | undefined, expected: number): void =>
+      expect(Math.abs(value! / expected - 1)).toBeLessThan(1e-5);
+    const first = loss('adapter-initial');
+    near(first.value, training.lora.losses[0]!);
+    near(first.norm, training.lora.gradientNorms[0]!);
+    near(loss('adapter-lora').value, training.lora.lossAfter);
+    near(loss('adapter-lora', true).value, training.lora.lossAfter);
   });
 
   test('names of both versions of transformers', () => {

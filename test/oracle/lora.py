@@ -128,7 +128,7 @@ def check(directory: Path) -> None:
 
     from transformers import Qwen2AudioForConditionalGeneration
 
-    warnings.simplefilter("error")  # PEFT only warns of missing and unexpected keys
+    warnings.simplefilter("error", UserWarning)  # PEFT only warns of missing and unexpected keys
     base = Qwen2AudioForConditionalGeneration.from_pretrained(
         VECTORS / "tiny-model", dtype=torch.float32
     )
