@@ -1,3 +1,5 @@
 export { openCorpus, type Corpus, type CorpusDescription, type Utterance } from './corpus';
 export { checkDisjoint } from './disjoint';
 export { CorpusError } from './error';
+export { bucketBatches } from './batches';
+export { seededRandom, type Random } from './random';

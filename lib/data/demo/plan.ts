@@ -18,12 +18,16 @@ export interface ClipSettings {
   after: number;
   /** Level of the speech, dB below full scale (RMS, negative). */
   level: number;
-  /** Above 1: faster and higher. */
-  speed: number;
+  /** Above 1: faster and higher, as a tape. */
+  speed?: number;
+  /** Higher or lower at the same speed: throats of other lengths. */
+  semitones?: number;
   /** Pass band, Hz, where a telephone or a dull microphone is imitated. */
   band?: { low: number; high: number };
-  /** Noise: signal-to-noise ratio in dB, and its colour (0 white, 1 nearly brown). */
-  noise?: { snr: number; colour: number };
+  /** Noise, and its signal-to-noise ratio in dB. */
+  noise?: { snr: number; color: 'white' | 'pink' };
+  /** A room: seconds in which its echoes die away. */
+  decay?: number;
 }
 
 /** An utterance before it is spoken. */
@@ -135,7 +139,7 @@ function planSpeech(phrase: Phrase, voice: Voice, random: Random): SpeechJob {
   };
 }
 
-const speeds = [0.88, 0.92, 0.96, 1, 1, 1.04, 1.08, 1.12];
+const speeds = [0.9, 0.95, 1.05, 1.1];
 
 /** Every clip has its own level and pauses; half of the training clips get more. */
 function planClip(train: boolean, random: Random): ClipSettings {
@@ -143,22 +147,24 @@ function planClip(train: boolean, random: Random): ClipSettings {
     before: round(random.between(0.05, 0.1), 3),
     after: round(random.between(0.05, 0.1), 3),
     level: round(random.between(-28, -19), 1),
-    speed: 1,
   };
   if (!train || random.next() < 0.5) return clip;
-  clip.speed = random.pick(speeds);
-  if (random.next() < 0.4) {
+  const voice = random.next();
+  if (voice < 0.3) clip.speed = random.pick(speeds);
+  else if (voice < 0.8) clip.semitones = round(random.between(-2.2, 2.2), 2);
+  if (random.next() < 0.35) {
     clip.band = {
-      low: Math.round(random.between(60, 320)),
-      high: Math.round(random.between(3200, 6500)),
+      low: Math.round(random.between(60, 280)),
+      high: Math.round(random.between(3400, 7000)),
     };
   }
-  if (random.next() < 0.6) {
+  if (random.next() < 0.5) {
     clip.noise = {
       snr: round(random.between(12, 32), 1),
-      colour: round(random.between(0, 0.97), 2),
+      color: random.pick(['white', 'pink'] as const),
     };
   }
+  if (random.next() < 0.2) clip.decay = round(random.between(0.08, 0.3), 2);
   return clip;
 }
 

@@ -1,0 +1,145 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkDisjoint, CorpusError, openCorpus, type Utterance } from '../../lib/data';
+
+let dir: string;
+
+const utterance = (id: string, more: Partial<Utterance> = {}): Utterance => ({
+  id,
+  audio: `audio/${id}.wav`,
+  seconds: 1.5,
+  speaker: 'someone',
+  text: `number ${id}`,
+  translations: { de: `Nummer ${id}`, zh: `第${id}` },
+  group: `talk-${id}`,
+  ...more,
+});
+
+/** Writes a corpus of one split; what `corpus.json` says can be made to differ. */
+function write(lines: unknown[], description: Record<string, unknown> = {}): void {
+  mkdirSync(join(dir, 'audio'), { recursive: true });
+  for (const line of lines) {
+    const { audio } = line as Utterance;
+    if (typeof audio === 'string') writeFileSync(join(dir, audio), 'sound');
+  }
+  writeFileSync(
+    join(dir, 'corpus.json'),
+    JSON.stringify({
+      name: 'small',
+      version: '1',
+      sampleRate: 16000,
+      languages: { source: 'en', targets: ['de', 'zh'] },
+      splits: { train: { utterances: lines.length, seconds: 3, speakers: 1 } },
+      ...description,
+    }),
+  );
+  const text = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
+  writeFileSync(join(dir, 'train.jsonl'), `${text.join('\n')}\n`);
+}
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'pare-corpus-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('openCorpus', () => {
+  it('reads what was written, in order', () => {
+    const lines = [utterance('b'), utterance('a')];
+    write(lines);
+    const corpus = openCorpus(dir);
+    expect(corpus.description.languages.targets).toEqual(['de', 'zh']);
+    expect(corpus.read('train')).toEqual(lines);
+    expect(corpus.audioPath(lines[0]!)).toBe(join(dir, 'audio', 'b.wav'));
+  });
+
+  it.each<[string, unknown[], RegExp]>([
+    [
+      'a line that is not JSON',
+      [utterance('a'), '{"id": "b",'],
+      /train\.jsonl line 2 is not valid/,
+    ],
+    ['an empty text', [utterance('a', { text: ' ' })], /line 1: text: must not be empty/],
+    [
+      'an empty reference',
+      [utterance('a'), utterance('b', { translations: { de: '', zh: '二' } })],
+      /line 2: translations\.de: must not be empty/,
+    ],
+    [
+      'a missing reference',
+      [utterance('a', { translations: { de: 'eins' } })],
+      /line 1: no reference in 'zh'/,
+    ],
+    ['a missing field', [{ ...utterance('a'), speaker: undefined }], /line 1: speaker: /],
+    ['no time', [utterance('a', { seconds: 0 })], /line 1: seconds: /],
+    ['an id twice', [utterance('a'), utterance('a')], /line 2: id 'a' was used on line 1/],
+  ])('refuses %s, naming the line', (_, lines, message) => {
+    write(lines);
+    expect(() => openCorpus(dir).read('train')).toThrow(CorpusError);
+    expect(() => openCorpus(dir).read('train')).toThrow(message);
+  });
+
+  it('refuses a missing sound file, naming it', () => {
+    write([utterance('a'), utterance('b')]);
+    rmSync(join(dir, 'audio', 'b.wav'));
+    expect(() => openCorpus(dir).read('train')).toThrow(/line 2: .*b\.wav does not exist/);
+  });
+
+  it.each(['../b.wav', '..', '/b.wav'])('refuses the audio path %s outside its folder', (audio) => {
+    write([utterance('a')]);
+    writeFileSync(join(dir, 'train.jsonl'), JSON.stringify(utterance('a', { audio })));
+    expect(() => openCorpus(dir).read('train')).toThrow(/lies outside the corpus/);
+  });
+
+  it('refuses a folder without corpus.json, and a corpus.json that describes nothing', () => {
+    expect(() => openCorpus(dir)).toThrow(/corpus\.json does not exist/);
+    writeFileSync(join(dir, 'corpus.json'), '[1, 2');
+    expect(() => openCorpus(dir)).toThrow(/corpus\.json is not valid JSON/);
+    writeFileSync(join(dir, 'corpus.json'), '{"name": "x"}');
+    expect(() => openCorpus(dir)).toThrow(CorpusError);
+  });
+
+  it('refuses an unknown split, a lost file and a cut one', () => {
+    write([utterance('a')]);
+    expect(() => openCorpus(dir).read('dev')).toThrow(/no split 'dev'; it has train/);
+    write([utterance('a')], { splits: { train: { utterances: 2, seconds: 3, speakers: 1 } } });
+    expect(() => openCorpus(dir).read('train')).toThrow(/has 1 utterances, corpus.json says 2/);
+    rmSync(join(dir, 'train.jsonl'));
+    expect(() => openCorpus(dir).read('train')).toThrow(/train\.jsonl does not exist/);
+  });
+});
+
+describe('checkDisjoint', () => {
+  it('accepts splits that share nothing', () => {
+    expect(() =>
+      checkDisjoint({ train: [utterance('a')], dev: [utterance('b')], test: [utterance('c')] }),
+    ).not.toThrow();
+  });
+
+  it.each<[string, Partial<Utterance>, RegExp]>([
+    ['group', { group: 'talk-a' }, /'train' and 'test' overlap: a and b have the same group/],
+    ['sound file', { audio: 'audio/a.wav' }, /'train' and 'test' overlap: .* the same sound file/],
+    ['sentence by one speaker', { text: 'number a' }, /the same sentence and speaker, 'number a'/],
+  ])('refuses the same %s, naming the pair and an example', (_, more, message) => {
+    const splits = { train: [utterance('a')], dev: [], test: [utterance('b', more)] };
+    expect(() => checkDisjoint(splits)).toThrow(CorpusError);
+    expect(() => checkDisjoint(splits)).toThrow(message);
+  });
+
+  it('accepts the same sentence by another speaker if the groups differ', () => {
+    const splits = {
+      train: [utterance('a')],
+      test: [utterance('b', { text: 'number a', speaker: 'another' })],
+    };
+    expect(() => checkDisjoint(splits)).not.toThrow();
+  });
+
+  it('lets two test sets, but not dev and test, share a group', () => {
+    const other = utterance('b', { group: 'talk-a' });
+    expect(() => checkDisjoint({ test: [utterance('a')], 'test-voices': [other] })).not.toThrow();
+    expect(() => checkDisjoint({ dev: [utterance('a')], test: [other] })).toThrow(
+      /'dev' and 'test'/,
+    );
+    expect(() => checkDisjoint({ train: [utterance('a')], testing: [other] })).toThrow(CorpusError);
+  });
+});

@@ -1,0 +1,171 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { decodeWav } from '../../lib/audio/wav';
+import { checkDisjoint, CorpusError, openCorpus, type Corpus } from '../../lib/data';
+import { allPhrases, heldOutVoices, makeDemoCorpus, trainingVoices } from '../../lib/data/demo';
+import { planCorpus } from '../../lib/data/demo/plan';
+
+// More than one batch, so that two processes share the work.
+const small = { train: 44, dev: 8, test: 8, testVoices: 8, seed: 3 };
+const names = ['train', 'dev', 'test', 'test-voices'];
+let parent: string;
+let dir: string;
+let corpus: Corpus;
+
+function samplesOf(path: string): Float32Array {
+  return decodeWav(readFileSync(path), path)!.samples[0]!;
+}
+
+const level = (samples: Float32Array): number =>
+  Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
+
+beforeAll(async () => {
+  parent = mkdtempSync(join(tmpdir(), 'pare-demo-'));
+  dir = join(parent, 'corpus');
+  await makeDemoCorpus(dir, small);
+  corpus = openCorpus(dir);
+}, 120_000);
+afterAll(() => rmSync(parent, { recursive: true, force: true }));
+
+describe('makeDemoCorpus', () => {
+  it('makes a corpus that opens, with the counts asked for', () => {
+    expect(names.map((split) => corpus.read(split).length)).toEqual([44, 8, 8, 8]);
+    expect(readdirSync(parent)).toEqual(['corpus']);
+  });
+
+  it('writes references that are the phrases’ own', () => {
+    const byText = new Map(allPhrases().map((phrase) => [phrase.text, phrase]));
+    for (const utterance of names.flatMap((split) => corpus.read(split))) {
+      const phrase = byText.get(utterance.text)!;
+      expect(utterance.translations).toEqual(phrase.translations);
+      expect(utterance.group).toBe(phrase.group);
+    }
+  });
+
+  it('writes clips of speech: 16 kHz, short, neither silent nor clipped, with quiet ends', () => {
+    for (const utterance of names.flatMap((split) => corpus.read(split))) {
+      const samples = samplesOf(corpus.audioPath(utterance));
+      expect(samples.length / 16000).toBeCloseTo(utterance.seconds, 3);
+      expect(utterance.seconds).toBeGreaterThan(0.4);
+      expect(utterance.seconds).toBeLessThanOrEqual(2.5);
+      expect(level(samples)).toBeGreaterThan(0.01);
+      expect(samples.reduce((peak, s) => Math.max(peak, Math.abs(s)), 0)).toBeLessThan(0.96);
+      if (utterance.id.startsWith('train')) continue;
+      expect(level(samples.subarray(0, 640))).toBeLessThan(0.1 * level(samples));
+      expect(level(samples.subarray(-640))).toBeLessThan(0.1 * level(samples));
+    }
+  });
+
+  it('writes the same bytes again, with other processes', async () => {
+    const again = join(parent, 'again');
+    await makeDemoCorpus(again, { ...small, processes: 1 });
+    for (const split of names) {
+      expect(readFileSync(join(again, `${split}.jsonl`))).toEqual(
+        readFileSync(join(dir, `${split}.jsonl`)),
+      );
+      for (const { audio } of corpus.read(split)) {
+        expect(readFileSync(join(again, audio)).equals(readFileSync(join(dir, audio)))).toBe(true);
+      }
+    }
+    rmSync(again, { recursive: true });
+  }, 120_000);
+
+  it('does nothing when the corpus is there, and tells progress of it', async () => {
+    const made = statSync(join(dir, 'corpus.json')).mtimeMs;
+    const progress: [number, number][] = [];
+    await makeDemoCorpus(dir, {
+      ...small,
+      onProgress: (done, total) => progress.push([done, total]),
+    });
+    expect(statSync(join(dir, 'corpus.json')).mtimeMs).toBe(made);
+    expect(progress).toEqual([[68, 68]]);
+  });
+
+  it('makes a corpus of other settings anew, and clears what a killed run left', async () => {
+    const other = join(parent, 'other');
+    // No process has this number: Linux ends at 4194304.
+    const abandoned = join(parent, 'other.tmp-99999999-0');
+    mkdirSync(abandoned);
+    const counts = { train: 2, dev: 1, test: 3, testVoices: 1 };
+    await makeDemoCorpus(other, { ...counts, seed: 1 });
+    expect(existsSync(abandoned)).toBe(false);
+    const first = readFileSync(join(other, 'test.jsonl'), 'utf8');
+    const progress: number[] = [];
+    await makeDemoCorpus(other, { ...counts, seed: 2, onProgress: (done) => progress.push(done) });
+    expect(readFileSync(join(other, 'test.jsonl'), 'utf8')).not.toBe(first);
+    expect(progress.at(-1)).toBe(7);
+    expect(readdirSync(parent).sort()).toEqual(['corpus', 'other']);
+  }, 120_000);
+
+  it('refuses a folder that holds something else and leaves it alone', async () => {
+    const taken = join(parent, 'taken');
+    mkdirSync(taken);
+    writeFileSync(join(taken, 'thesis.tex'), 'text');
+    await expect(makeDemoCorpus(taken, small)).rejects.toThrow(CorpusError);
+    await expect(makeDemoCorpus(taken, small)).rejects.toThrow(/taken: it holds something else/);
+    expect(readdirSync(taken)).toEqual(['thesis.tex']);
+    rmSync(taken, { recursive: true });
+  });
+});
+
+describe('the plan of the full corpus', () => {
+  const plan = planCorpus(1, { train: 4000, dev: 160, test: 200, testVoices: 200 });
+  const part = (split: string): typeof plan => plan.filter((planned) => planned.split === split);
+
+  it('has splits that do not overlap', () => {
+    const utterances = (split: string): Parameters<typeof checkDisjoint>[0][string] =>
+      part(split).map(({ id, phrase, voice }) => ({
+        ...phrase,
+        id,
+        audio: id,
+        seconds: 1,
+        speaker: voice.id,
+      }));
+    expect(() =>
+      checkDisjoint(Object.fromEntries(names.map((split) => [split, utterances(split)]))),
+    ).not.toThrow();
+  });
+
+  it('teaches every word that is tested, often', () => {
+    const count = new Map<string, number>();
+    for (const { phrase } of part('train')) {
+      for (const word of phrase.text.split(' ')) count.set(word, (count.get(word) ?? 0) + 1);
+    }
+    for (const { phrase } of plan) {
+      for (const word of phrase.text.split(' ')) expect(count.get(word)).toBeGreaterThanOrEqual(20);
+    }
+  });
+
+  it('keeps the test voices out of all else and has at least 24 to train on', () => {
+    const held = new Set(heldOutVoices.map((voice) => voice.id));
+    expect(new Set(part('test-voices').map(({ voice }) => voice.id))).toEqual(held);
+    const rest = plan.filter(({ split }) => split !== 'test-voices').map(({ voice }) => voice.id);
+    expect(rest.filter((id) => held.has(id))).toEqual([]);
+    const training = new Set(part('train').map(({ voice }) => voice.id));
+    expect(training.size).toBe(trainingVoices.flatMap(({ voices }) => voices).length);
+    expect(training.size).toBeGreaterThanOrEqual(24);
+  });
+
+  it('says no test phrase twice, and varies the clips of training only', () => {
+    for (const split of ['dev', 'test', 'test-voices']) {
+      const texts = part(split).map(({ phrase }) => phrase.text);
+      expect(new Set(texts).size).toBe(texts.length);
+      for (const { clip } of part(split)) {
+        expect(Object.keys(clip).sort()).toEqual(['after', 'before', 'level']);
+      }
+    }
+    const varied = part('train').filter(({ clip }) => Object.keys(clip).length > 3).length;
+    expect(varied / 4000).toBeGreaterThan(0.4);
+    expect(varied / 4000).toBeLessThan(0.6);
+  });
+});
