@@ -22,6 +22,20 @@ export function noGrad<T>(body: () => T): T {
   return withGrad(false, body);
 }
 
+/**
+ * Mixed precision as torch.autocast: inside `body`, matrix products, convolutions and attention
+ * compute in bfloat16 from float32 weights; sums stay in float32. For forward passes: `backward`
+ * belongs outside.
+ */
+export function autocast<T>(body: () => T): T {
+  ok(binding.setAutocast(true));
+  try {
+    return body();
+  } finally {
+    ok(binding.setAutocast(false));
+  }
+}
+
 export function isGradEnabled(): boolean {
   return binding.isGradEnabled();
 }
@@ -56,34 +70,45 @@ export function checkpoint(body: (input: Tensor) => Tensor, input: Tensor): Tens
 
 /**
  * Back-propagates from a scalar, or from `outputs` with the given gradients, into every leaf, and
- * through the checkpoints of this pass.
+ * through the checkpoints on the way. Checkpoints of another forward pass wait for its backward.
  */
 export function backward(output: Tensor, gradient?: Tensor): void {
   const pending = tape;
   tape = [];
   run(output, gradient);
-  for (let at = pending.length - 1; at >= 0; at--) {
-    scope(() => recompute(pending[at]!));
+  const waiting: Checkpoint[] = [];
+  for (const entry of pending.reverse()) {
+    // Freed with a forward pass that had no backward, as one for validation.
+    if (entry.output.disposed) continue;
+    if (!scope(() => recompute(entry))) waiting.push(entry);
   }
+  tape.push(...waiting.reverse());
 }
 
 function run(output: Tensor, gradient?: Tensor): void {
   ok(binding.backward([output.id], gradient === undefined ? [] : [gradient.id]));
 }
 
-function recompute({ body, input, output, rngState }: Checkpoint): void {
+/** Whether this backward pass came by. */
+function recompute({ body, input, output, rngState }: Checkpoint): boolean {
   const gradient = output.grad;
-  if (gradient === undefined) return;
+  if (gradient === undefined) return false;
   const leaf = input.detach();
   leaf.requiresGrad = input.requiresGrad;
   const resume = getRngState();
   setRngState(rngState);
-  const again = withGrad(true, () => body(leaf));
-  setRngState(resume);
-  if (!again.requiresGrad) return;
-  run(again, gradient);
+  let again: Tensor;
+  try {
+    again = withGrad(true, () => body(leaf));
+  } finally {
+    setRngState(resume);
+  }
+  if (!again.requiresGrad) return true;
+  // Not `run`: the body may have checkpoints of its own.
+  backward(again, gradient);
   const inputGradient = leaf.grad;
   if (inputGradient !== undefined) run(input, inputGradient);
+  return true;
 }
 
 /** Forgets the checkpoints of a forward pass whose backward will not run (after an error). */

@@ -41,6 +41,7 @@ export interface Binding {
   // native/bridge/autograd.cc
   setGradEnabled(enabled: boolean): Result<true>;
   isGradEnabled(): boolean;
+  setAutocast(enabled: boolean): Result<true>;
   requiresGrad(a: Id): Result<boolean>;
   setRequiresGrad(a: Id, value: boolean): Result<true>;
   isLeaf(a: Id): Result<boolean>;

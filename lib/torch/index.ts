@@ -3,7 +3,15 @@ export { dtypes, dtypeSize, type DType } from './dtype';
 export { TorchError } from './binding';
 export { Tensor, type TypedArray } from './tensor';
 export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
-export { backward, checkpoint, discardCheckpoints, grad, isGradEnabled, noGrad } from './autograd';
+export {
+  autocast,
+  backward,
+  checkpoint,
+  discardCheckpoints,
+  grad,
+  isGradEnabled,
+  noGrad,
+} from './autograd';
 export * from './random';
 export * from './safetensors';
 export * as functional from './functional';

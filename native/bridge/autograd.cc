@@ -1,3 +1,4 @@
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -11,6 +12,15 @@ using T = const at::Tensor&;
 void registerAutograd(Registry& registry) {
   PARE_OP("setGradEnabled", (bool enabled), at::GradMode::set_enabled(enabled))
   PARE_OP("isGradEnabled", (), at::GradMode::is_enabled())
+  // Mixed precision: matrix products in bfloat16, the rest as it comes (torch.autocast).
+  registry.add<[](bool enabled) {
+    for (const at::DeviceType device : {at::kCPU, at::kCUDA}) {
+      at::autocast::set_autocast_dtype(device, at::kBFloat16);
+      at::autocast::set_autocast_enabled(device, enabled);
+    }
+    // The cache holds casts of the weights, which the optimiser is about to change.
+    if (!enabled) at::autocast::clear_cache();
+  }>("setAutocast");
   PARE_OP("requiresGrad", (T t), t.requires_grad())
   registry.add<[](T t, bool value) { t.set_requires_grad(value); }>("setRequiresGrad");
   PARE_OP("isLeaf", (T t), t.is_leaf())

@@ -1,0 +1,45 @@
+import { empty, keep, Tensor } from '../torch';
+
+/** Keys and values of past positions, preallocated: a step writes one position and copies none. */
+export class KeyValueCache {
+  readonly #layers: { keys: Tensor; values: Tensor }[] = [];
+  #length = 0;
+
+  /** @param capacity positions that prompt and new tokens may take together */
+  constructor(readonly capacity: number) {}
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /**
+   * Writes keys and values [batch, heads, time, headDim] of new positions and returns all so far.
+   * The position moves on with `advance`, after the last layer.
+   */
+  append(layer: number, keys: Tensor, values: Tensor): [Tensor, Tensor] {
+    const [batch, heads, time, headDim] = keys.shape as [number, number, number, number];
+    let slot = this.#layers[layer];
+    if (slot === undefined) {
+      const shape = [batch, heads, this.capacity, headDim];
+      const options = { dtype: keys.dtype, device: keys.device };
+      slot = { keys: keep(empty(shape, options)), values: keep(empty(shape, options)) };
+      this.#layers[layer] = slot;
+    }
+    slot.keys.narrow(2, this.#length, time).copy_(keys);
+    slot.values.narrow(2, this.#length, time).copy_(values);
+    const total = this.#length + time;
+    return [slot.keys.narrow(2, 0, total), slot.values.narrow(2, 0, total)];
+  }
+
+  advance(positions: number): void {
+    this.#length += positions;
+  }
+
+  dispose(): void {
+    for (const { keys, values } of this.#layers) {
+      keys.dispose();
+      values.dispose();
+    }
+    this.#layers.length = 0;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * The configuration of a Qwen2-Audio checkpoint: Hugging Face's config.json, both the public
+ * form and that of transformers 5, with the defaults of `Qwen2AudioConfig` for absent keys.
+ */
+import { PareError } from '../errors';
+
+/** config.json cannot be used. */
+export class ConfigError extends PareError {}
+
+export interface AudioConfig {
+  numMelBins: number;
+  encoderLayers: number;
+  encoderAttentionHeads: number;
+  encoderFfnDim: number;
+  dModel: number;
+  /** Positions after the second convolution; the window is twice as many mel frames of 10 ms. */
+  maxSourcePositions: number;
+}
+
+export interface TextConfig {
+  vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  numHiddenLayers: number;
+  numAttentionHeads: number;
+  numKeyValueHeads: number;
+  headDim: number;
+  rmsNormEps: number;
+  ropeTheta: number;
+  initializerRange: number;
+}
+
+export interface Qwen2AudioConfig {
+  audio: AudioConfig;
+  text: TextConfig;
+  /** The id of `<|AUDIO|>`. */
+  audioTokenIndex: number;
+  eosTokenIds: number[];
+  padTokenId: number;
+  /** The file as it was read; unknown keys are written back. */
+  raw: Record<string, unknown>;
+}
+
+type Json = Record<string, unknown>;
+
+function section(raw: Json, key: string, where: string): Json {
+  const value = raw[key];
+  if (value === undefined) throw new ConfigError(`${where}: "${key}" is missing`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ConfigError(`${where}: "${key}" must be an object`);
+  }
+  return value as Json;
+}
+
+function positive(raw: Json, key: string, fallback: number, where: string): number {
+  const value = raw[key] ?? fallback;
+  if (typeof value !== 'number' || !(value > 0)) {
+    throw new ConfigError(`${where}: "${key}" must be a positive number, not ${String(value)}`);
+  }
+  return value;
+}
+
+function ids(value: unknown): number[] {
+  if (typeof value === 'number') return [value];
+  return Array.isArray(value) ? value.filter((id) => typeof id === 'number') : [];
+}
+
+function divides(part: number, whole: number, what: string, where: string): void {
+  if (whole % part !== 0) throw new ConfigError(`${where}: ${what} (${whole} by ${part})`);
+}
+
+/**
+ * @param generation generation_config.json, whose end-of-sequence ids come first
+ * @param where the file's name, for errors
+ * @throws ConfigError for another architecture, missing or impossible values
+ */
+export function parseConfig(
+  raw: Json,
+  generation: Json = {},
+  where: string = 'config.json',
+): Qwen2AudioConfig {
+  if (raw.model_type !== 'qwen2_audio') {
+    const type = JSON.stringify(raw.model_type) ?? 'missing';
+    throw new ConfigError(`${where}: model_type is ${type}; only "qwen2_audio" can be loaded`);
+  }
+  const a = section(raw, 'audio_config', where);
+  const t = section(raw, 'text_config', where);
+  const hiddenSize = positive(t, 'hidden_size', 4096, where);
+  const numAttentionHeads = positive(t, 'num_attention_heads', 32, where);
+  const rope = (t.rope_parameters ?? {}) as Json;
+  if (rope.rope_type !== undefined && rope.rope_type !== 'default') {
+    throw new ConfigError(`${where}: rope_type ${String(rope.rope_type)} is not supported`);
+  }
+  if (t.use_sliding_window === true) {
+    throw new ConfigError(`${where}: sliding-window attention is not supported`);
+  }
+  const eos = [...ids(generation.eos_token_id), ...ids(t.eos_token_id), ...ids(raw.eos_token_id)];
+  const eosTokenIds = eos.length > 0 ? [...new Set(eos)] : [151645, 151643];
+  const audio: AudioConfig = {
+    numMelBins: positive(a, 'num_mel_bins', 128, where),
+    encoderLayers: positive(a, 'encoder_layers', 32, where),
+    encoderAttentionHeads: positive(a, 'encoder_attention_heads', 20, where),
+    encoderFfnDim: positive(a, 'encoder_ffn_dim', 5120, where),
+    dModel: positive(a, 'd_model', 1280, where),
+    maxSourcePositions: positive(a, 'max_source_positions', 1500, where),
+  };
+  const text: TextConfig = {
+    vocabSize: positive(t, 'vocab_size', 151936, where),
+    hiddenSize,
+    intermediateSize: positive(t, 'intermediate_size', 22016, where),
+    numHiddenLayers: positive(t, 'num_hidden_layers', 32, where),
+    numAttentionHeads,
+    numKeyValueHeads: positive(t, 'num_key_value_heads', 32, where),
+    headDim: positive(t, 'head_dim', hiddenSize / numAttentionHeads, where),
+    rmsNormEps: positive(t, 'rms_norm_eps', 1e-6, where),
+    ropeTheta: positive({ ...t, ...rope }, 'rope_theta', 10000, where),
+    initializerRange: positive(t, 'initializer_range', 0.02, where),
+  };
+  divides(audio.encoderAttentionHeads, audio.dModel, 'd_model must divide into its heads', where);
+  divides(numAttentionHeads, hiddenSize, 'hidden_size must divide into its heads', where);
+  divides(
+    text.numKeyValueHeads,
+    numAttentionHeads,
+    'num_attention_heads must be a multiple of num_key_value_heads',
+    where,
+  );
+  return {
+    audio,
+    text,
+    audioTokenIndex: positive(raw, 'audio_token_index', 151646, where),
+    eosTokenIds,
+    padTokenId: ids(generation.pad_token_id)[0] ?? ids(t.pad_token_id)[0] ?? eosTokenIds[0]!,
+    raw,
+  };
+}
+
+/**
+ * config.json for a model of `numHiddenLayers` decoder layers: as read, with the layer count set,
+ * `layer_types` cut and the embeddings' tying spelled out, so that it reloads anywhere.
+ */
+export function configJson(config: Qwen2AudioConfig, numHiddenLayers: number, dtype: string): Json {
+  const text = { ...(config.raw.text_config as Json) };
+  text.num_hidden_layers = numHiddenLayers;
+  text.layer_types = Array.from({ length: numHiddenLayers }, () => 'full_attention');
+  text.tie_word_embeddings = false;
+  return {
+    ...config.raw,
+    architectures: ['Qwen2AudioForConditionalGeneration'],
+    text_config: text,
+    tie_word_embeddings: false,
+    dtype,
+    torch_dtype: dtype,
+  };
+}

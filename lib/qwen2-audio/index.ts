@@ -1,0 +1,6 @@
+export { Batch, type CollateOptions, type Example } from './batch';
+export { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
+export { encodeAudio, generate, type GenerateOptions } from './generate';
+export { ModelInputError, Qwen2Audio } from './model';
+export { audioTokenCount } from './lengths';
+export * from './processor';

@@ -1,0 +1,176 @@
+/** Qwen2-Audio (`Qwen2AudioForConditionalGeneration` in transformers). */
+import { functional as F, nn, noGrad, randn, scope, Tensor } from '../torch';
+import type { DType, Generator } from '../torch';
+import { PareError } from '../errors';
+import type { Qwen2AudioConfig } from './config';
+import { CausalLM, type DecoderContext, type DecoderLayer } from './decoder';
+import { AudioEncoder } from './encoder';
+import type { Batch } from './batch';
+import { rotaryTables, type Rotary } from './rotary';
+
+/** The inputs of a model do not fit together. */
+export class ModelInputError extends PareError {}
+
+class Projector extends nn.Module {
+  linear: nn.Linear;
+
+  constructor(
+    dModel: number,
+    hiddenSize: number,
+    options: { dtype?: DType; generator?: Generator },
+  ) {
+    super();
+    this.linear = new nn.Linear(dModel, hiddenSize, options);
+  }
+}
+
+/** A training step's sums, still to be divided by the targets of the whole optimiser step. */
+export interface LossSums {
+  /** Cross-entropy summed over the targets. */
+  loss: Tensor;
+  targets: number;
+}
+
+export class Qwen2Audio extends nn.Module {
+  audioTower: AudioEncoder;
+  multiModalProjector: Projector;
+  languageModel: CausalLM;
+  readonly #config: Qwen2AudioConfig;
+
+  /** With a generator, a random start as transformers makes it; without, uninitialised. */
+  constructor(
+    config: Qwen2AudioConfig,
+    options: { dtype?: DType; generator?: Generator; shared?: Qwen2Audio } = {},
+  ) {
+    super();
+    this.#config = config;
+    const { shared, ...rest } = options;
+    this.audioTower = shared?.audioTower ?? new AudioEncoder(config.audio, rest);
+    this.multiModalProjector =
+      shared?.multiModalProjector ??
+      new Projector(config.audio.dModel, config.text.hiddenSize, rest);
+    this.languageModel = shared?.languageModel ?? new CausalLM(config.text, rest);
+    if (rest.generator) initialize(this, config.text.initializerRange, rest.generator);
+  }
+
+  get config(): Qwen2AudioConfig {
+    return this.#config;
+  }
+  get layers(): DecoderLayer[] {
+    return this.languageModel.model.layers;
+  }
+  get dtype(): DType {
+    return this.languageModel.model.embedTokens.weight.dtype;
+  }
+  get device(): string {
+    return this.languageModel.model.embedTokens.weight.device;
+  }
+
+  /**
+   * A model of some of this one's decoder layers, in the given order. Everything is shared, nothing
+   * is copied: a candidate of the importance search costs an array.
+   */
+  withLayers(indices: readonly number[]): Qwen2Audio {
+    const stack = this.languageModel.model;
+    const layers = indices.map((i) => {
+      const layer = stack.layers[i];
+      if (layer === undefined) {
+        throw new ModelInputError(`no decoder layer ${i}; the model has ${stack.layers.length}`);
+      }
+      return layer;
+    });
+    const view = Object.assign(Object.create(Object.getPrototypeOf(stack)) as typeof stack, stack);
+    view.layers = layers;
+    const lm = this.languageModel;
+    const language = Object.assign(Object.create(Object.getPrototypeOf(lm)) as typeof lm, lm);
+    language.model = view;
+    const result = new Qwen2Audio(this.#config, { shared: this });
+    result.languageModel = language;
+    result.training = this.training;
+    return result;
+  }
+
+  /** Encoder states [clips, positions, d] of a batch's log-mel features. */
+  encode(batch: Batch): Tensor {
+    return this.audioTower.forward(batch.inputFeatures, batch.melFrames);
+  }
+
+  /**
+   * Audio features [sum of audio tokens, hidden] in row order: the encoder's valid positions,
+   * projected.
+   */
+  project(encoderStates: Tensor, batch: Batch): Tensor {
+    const d = encoderStates.size(-1);
+    const valid = encoderStates
+      .reshape([-1, d])
+      .indexSelect(0, batch.audioRows(encoderStates.size(1)));
+    return this.multiModalProjector.linear.forward(valid);
+  }
+
+  /** Token embeddings [batch, time, hidden] with the audio features in place of `<|AUDIO|>`. */
+  embed(batch: Batch, audioFeatures: Tensor): Tensor {
+    const embeds = this.languageModel.model.embedTokens.forward(batch.inputIds);
+    const tokens = batch.audioTokens.reduce((sum, n) => sum + n, 0);
+    const features = audioFeatures.size(0);
+    if (tokens !== features || tokens !== batch.audioPlaceholders) {
+      throw new ModelInputError(
+        `audio features and audio tokens do not match: tokens ${batch.audioPlaceholders}, ` +
+          `features ${features}; was the prompt truncated?`,
+      );
+    }
+    const mask = batch.inputIds.eq(this.#config.audioTokenIndex).unsqueeze(-1);
+    return embeds.maskedScatter(mask.expand(embeds.shape), audioFeatures.to(embeds.dtype));
+  }
+
+  rotary(positionIds: readonly (readonly number[])[]): Rotary {
+    const { headDim, ropeTheta } = this.#config.text;
+    return rotaryTables(positionIds, headDim, ropeTheta, this.dtype, this.device);
+  }
+
+  /** Hidden states [batch, time, hidden] after the last norm. */
+  decode(inputsEmbeds: Tensor, context: DecoderContext): Tensor {
+    return this.languageModel.model.forward(inputsEmbeds, context);
+  }
+
+  /** Logits [batch, time, vocab] of a whole batch; `loss` avoids making them all. */
+  forward(batch: Batch): Tensor {
+    const inputsEmbeds = this.embed(batch, this.project(this.encode(batch), batch));
+    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
+    return this.languageModel.lmHead.forward(this.decode(inputsEmbeds, context));
+  }
+
+  /**
+   * Cross-entropy summed over the batch's targets; lm_head sees the positions that have a target
+   * and no others.
+   * @throws ModelInputError for a batch without labels
+   */
+  loss(batch: Batch, encoderStates: Tensor = this.encode(batch)): LossSums {
+    const { targets } = batch;
+    if (targets === undefined) throw new ModelInputError('the batch has no labels to train on');
+    const inputsEmbeds = this.embed(batch, this.project(encoderStates, batch));
+    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
+    const hidden = this.decode(inputsEmbeds, context);
+    const rows = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);
+    const logits = this.languageModel.lmHead.forward(rows).to('float32');
+    return { loss: F.crossEntropySum(logits, targets.ids), targets: targets.count };
+  }
+}
+
+// transformers' _init_weights: normal for weights of linear, convolution and embedding, zero for
+// biases, ones for norms.
+function initialize(model: Qwen2Audio, std: number, generator: Generator): void {
+  noGrad(() => {
+    for (const [, module] of model.namedModules()) {
+      if (module === model.audioTower.embedPositions) continue;
+      const isWeight =
+        module instanceof nn.Linear ||
+        module instanceof nn.Conv1d ||
+        module instanceof nn.Embedding;
+      if (!isWeight) continue;
+      scope(() => {
+        module.weight.copy_(randn(module.weight.shape, { generator }).mul(std));
+        if ('bias' in module) module.bias?.zero_();
+      });
+    }
+  });
+}

@@ -1,0 +1,133 @@
+/** The training loop: every stage that trains runs through here. */
+import { setImmediate } from 'node:timers/promises';
+import { backward, discardCheckpoints, optim, scope, type Tensor } from '../torch';
+import { TrainingError } from './error';
+import { scheduleFactor, type ScheduleName } from './schedule';
+import { loadTrainingState, saveTrainingState } from './state';
+
+export interface OptimizerOptions {
+  learningRate: number;
+  betas?: readonly [number, number];
+  eps?: number;
+  /** On matrices; vectors (norms, biases) are not decayed unless `decayVectors`. */
+  weightDecay?: number;
+  decayVectors?: boolean;
+  schedule?: ScheduleName;
+  warmupSteps?: number;
+  /** Gradients are scaled so that their global norm is at most this; 0 leaves them. */
+  maxGradNorm?: number;
+}
+
+/** One line of the training log. */
+export interface TrainingLogEntry {
+  step: number;
+  steps: number;
+  loss: number;
+  learningRate: number;
+  gradNorm: number;
+  /** Of the optimiser step, forward and backward included. */
+  seconds: number;
+  [metric: string]: number;
+}
+
+export interface TrainOptions<Micro> extends OptimizerOptions {
+  parameters: ReadonlyMap<string, Tensor>;
+  steps: number;
+  /** The micro-batches of a step: a function of the step alone, so that a resumed run sees the same. */
+  microBatches: (step: number) => Iterable<Micro>;
+  /**
+   * The micro-batch's share of the step's loss, a scalar, and numbers to log, which are summed over
+   * the step. Divide by the targets of the whole step, not of the micro-batch.
+   */
+  loss: (micro: Micro, step: number) => { loss: Tensor; metrics?: Record<string, number> };
+  onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
+  signal?: AbortSignal;
+  /** Where to keep the state for a resume, and how often to write it. */
+  state?: { path: string; everySteps: number; fingerprint: string };
+}
+
+/**
+ * Trains with AdamW until `steps`. With a state file, goes on where it was: parameters, optimiser,
+ * libtorch's random numbers, step.
+ * @throws TrainingError when the loss is not finite; parameters are as after the last good step
+ */
+export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> {
+  const { parameters, steps, state, signal } = options;
+  const optimizer = new optim.AdamW(parameterGroups(options), options);
+  try {
+    let step = state === undefined ? 0 : (loadTrainingState(state, parameters, optimizer) ?? 0);
+    for (; step < steps; step++) {
+      signal?.throwIfAborted();
+      const at = step;
+      await options.onStep?.(scope(() => trainStep(options, optimizer, at)));
+      const done = step + 1;
+      if (state !== undefined && (done % state.everySteps === 0 || done === steps)) {
+        saveTrainingState(state, parameters, optimizer, done);
+      }
+      await setImmediate();
+    }
+  } finally {
+    optimizer.dispose();
+  }
+}
+
+function trainStep<Micro>(
+  options: TrainOptions<Micro>,
+  optimizer: optim.AdamW,
+  step: number,
+): TrainingLogEntry {
+  const started = performance.now();
+  let total = 0;
+  const sums: Record<string, number> = {};
+  for (const micro of options.microBatches(step)) {
+    scope(() => {
+      const { loss, metrics = {} } = options.loss(micro, step);
+      const value = loss.item();
+      if (!Number.isFinite(value)) {
+        discardCheckpoints();
+        optimizer.zeroGrad();
+        throw new TrainingError(
+          `the loss is ${value} at step ${step + 1}; lower the learning rate ` +
+            `(${options.learningRate}) or look for a damaged example`,
+        );
+      }
+      total += value;
+      for (const [name, number] of Object.entries(metrics)) sums[name] = (sums[name] ?? 0) + number;
+      backward(loss);
+    });
+  }
+  const factor = scheduleFactor(
+    options.schedule ?? 'cosine',
+    step,
+    options.steps,
+    options.warmupSteps,
+  );
+  const learningRate = options.learningRate * factor;
+  const maxNorm = options.maxGradNorm || Infinity;
+  const gradNorm = optim.clipGradNorm(optimizer.parameters, maxNorm);
+  optimizer.step(learningRate);
+  optimizer.zeroGrad();
+  const seconds = (performance.now() - started) / 1000;
+  return {
+    step: step + 1,
+    steps: options.steps,
+    loss: total,
+    learningRate,
+    gradNorm,
+    seconds,
+    ...sums,
+  };
+}
+
+function parameterGroups<Micro>(options: TrainOptions<Micro>): optim.ParameterGroup[] {
+  const decay = options.weightDecay ?? 0;
+  const matrices = new Map<string, Tensor>();
+  const vectors = new Map<string, Tensor>();
+  for (const [name, parameter] of options.parameters) {
+    (parameter.shape.length > 1 ? matrices : vectors).set(name, parameter);
+  }
+  return [
+    { parameters: matrices, weightDecay: decay },
+    { parameters: vectors, weightDecay: options.decayVectors ? decay : 0 },
+  ];
+}

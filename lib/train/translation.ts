@@ -1,0 +1,195 @@
+/** Speech translation as a training task: utterances with their targets, in seeded batches. */
+import { specAugment, type LogMel, type SpecAugmentOptions } from '../audio';
+import { bucketBatches, seededRandom, type Utterance } from '../data';
+import { audioTokenCount, Batch, type Example } from '../qwen2-audio';
+import type { Qwen2Audio } from '../qwen2-audio';
+import { autocast, functional as F, nn, tensor, type Generator, type Tensor } from '../torch';
+import { instructionOf, transcribe, type Features, type Task } from './examples';
+
+/** An utterance and the texts to learn from it. */
+export interface TrainingItem {
+  utterance: Utterance;
+  targets: readonly { task: Task; text: string }[];
+}
+
+export interface TranslationOptions {
+  /** Utterances a step; each brings all of its targets, which share one run of the encoder. */
+  batchSize: number;
+  /** Utterances a micro-batch; gradients are accumulated over the step. */
+  microBatchSize?: number;
+  seed: number;
+  /** The share of steps in which a transcript target is used; translations always are. */
+  transcribeRate?: number;
+  specAugment?: SpecAugmentOptions;
+  /** Weight of the CTC loss on the transcript, beside the translation loss; see {@link CtcHead}. */
+  ctcWeight?: number;
+  /** First steps that learn from the CTC loss alone: a curriculum from hearing to translating. */
+  ctcSteps?: number;
+  /** Matrix products in bfloat16 from float32 weights, as the paper's `bf16` training. */
+  bf16?: boolean;
+}
+
+interface MicroBatch {
+  batch: Batch;
+  /** Target tokens of the whole step. */
+  targets: number;
+  /** CTC: transcript ids of each clip, and their number in the whole step. */
+  transcripts: number[][];
+  transcriptTokens: number;
+}
+
+/**
+ * An auxiliary head for random starts: connectionist temporal classification (Graves et al. 2006)
+ * of the transcript from the audio tower's states, so that the tower learns to hear before the
+ * decoder can read. It is dropped after training.
+ */
+export class CtcHead extends nn.Module {
+  linear: nn.Linear;
+  /** The blank is the class behind the last token. */
+  readonly #blank: number;
+
+  constructor(dModel: number, vocabSize: number, generator: Generator) {
+    super();
+    this.linear = new nn.Linear(dModel, vocabSize + 1, { generator });
+    this.#blank = vocabSize;
+  }
+
+  /** Summed over clips. @param states [clips, positions, d] */
+  loss(states: Tensor, lengths: readonly number[], transcripts: readonly number[][]): Tensor {
+    const logProbs = F.logSoftmax(this.linear.forward(states).to('float32').transpose(0, 1));
+    const int = (values: readonly number[]): Tensor => tensor([...values], { dtype: 'int64' });
+    return F.ctcLoss(
+      logProbs,
+      int(transcripts.flat()),
+      int(lengths),
+      int(transcripts.map((t) => t.length)),
+      this.#blank,
+    );
+  }
+}
+
+/** The batches of a translation task, as functions of the step alone. */
+export class TranslationTask {
+  readonly stepsPerEpoch: number;
+  readonly #lengths: number[];
+  readonly #transcripts = new Map<Utterance, number[]>();
+  #epoch: { number: number; batches: number[][] } | undefined;
+
+  constructor(
+    readonly items: readonly TrainingItem[],
+    readonly features: Features,
+    readonly model: Qwen2Audio,
+    readonly options: TranslationOptions,
+    readonly ctc: CtcHead | undefined,
+  ) {
+    this.#lengths = items.map(({ utterance }) => features.get(utterance).frames);
+    this.stepsPerEpoch = Math.ceil(items.length / options.batchSize);
+  }
+
+  *microBatches(step: number): Iterable<MicroBatch> {
+    const { batchSize, microBatchSize = batchSize, seed, specAugment: masks } = this.options;
+    const random = seededRandom(`step ${seed} ${step}`);
+    const clips = this.#itemsOf(step).map((item) => {
+      const mel = this.features.get(item.utterance);
+      const heard = masks === undefined ? mel : specAugment(mel, random.next, masks);
+      const examples = this.#examples(item, heard, random.next());
+      return { utterance: item.utterance, examples };
+    });
+    const targets = clips.flatMap((clip) => clip.examples).reduce((sum, e) => sum + learnt(e), 0);
+    const transcripts = clips.map(({ utterance }) => this.#transcript(utterance));
+    const transcriptTokens = transcripts.reduce((sum, ids) => sum + ids.length, 0);
+    for (let at = 0; at < clips.length; at += microBatchSize) {
+      const part = clips.slice(at, at + microBatchSize);
+      yield {
+        batch: this.#collate(part.flatMap((clip) => clip.examples)),
+        targets,
+        transcripts: transcripts.slice(at, at + microBatchSize),
+        transcriptTokens,
+      };
+    }
+  }
+
+  /** Cross-entropy per target token, plus the weighted CTC loss per transcript token. */
+  loss(micro: MicroBatch, step: number): { loss: Tensor; metrics: Record<string, number> } {
+    const forward = (): { loss: Tensor; metrics: Record<string, number> } =>
+      this.#loss(micro, step < (this.options.ctcSteps ?? 0));
+    return this.options.bf16 ? autocast(forward) : forward();
+  }
+
+  #loss(micro: MicroBatch, ctcOnly: boolean): { loss: Tensor; metrics: Record<string, number> } {
+    const { batch } = micro;
+    const encoderStates = this.model.encode(batch);
+    const metrics: Record<string, number> = {};
+    const losses: Tensor[] = [];
+    if (!ctcOnly) {
+      const translation = this.model.loss(batch, encoderStates).loss.div(micro.targets);
+      metrics.translation = translation.item();
+      losses.push(translation);
+    }
+    const { ctcWeight = 0 } = this.options;
+    if (this.ctc !== undefined && ctcWeight > 0) {
+      const lengths = batch.melFrames.map(audioTokenCount);
+      const sum = this.ctc.loss(encoderStates, lengths, micro.transcripts);
+      const ctc = sum.div(micro.transcriptTokens);
+      metrics.ctc = ctc.item();
+      losses.push(ctc.mul(ctcWeight));
+    }
+    return { loss: losses.reduce((a, b) => a.add(b)), metrics };
+  }
+
+  #itemsOf(step: number): TrainingItem[] {
+    const number = Math.floor(step / this.stepsPerEpoch);
+    if (this.#epoch?.number !== number) {
+      const { batchSize, seed } = this.options;
+      this.#epoch = { number, batches: bucketBatches(this.#lengths, batchSize, seed, number) };
+    }
+    return this.#epoch.batches[step % this.stepsPerEpoch]!.map((index) => this.items[index]!);
+  }
+
+  #examples(item: TrainingItem, mel: LogMel, draw: number): Example[] {
+    const { transcribeRate = 1 } = this.options;
+    const { processor } = this.features;
+    return item.targets
+      .filter(({ task }) => task !== transcribe || draw < transcribeRate)
+      .map(({ task, text }) => {
+        const instruction = instructionOf(task);
+        const audioTokens = audioTokenCount(mel.frames);
+        return { ...processor.tokenize({ instruction, target: text }, audioTokens), mel };
+      });
+  }
+
+  #transcript(utterance: Utterance): number[] {
+    let ids = this.#transcripts.get(utterance);
+    if (ids === undefined) {
+      // With the space in front every word has one form, wherever it stands.
+      ids = this.features.processor.tokenizer.encode(` ${utterance.text}`);
+      this.#transcripts.set(utterance, ids);
+    }
+    return ids;
+  }
+
+  #collate(examples: readonly Example[]): Batch {
+    return collate(this.model, examples, 'right');
+  }
+}
+
+function learnt(example: Example): number {
+  return example.labels?.filter((label) => label !== -100).length ?? 0;
+}
+
+/** A batch for `model`: padded on the right to train, on the left to generate. */
+export function collate(
+  model: Qwen2Audio,
+  examples: readonly Example[],
+  padding: 'left' | 'right',
+): Batch {
+  const { padTokenId, audioTokenIndex, audio } = model.config;
+  const window = 2 * audio.maxSourcePositions;
+  return new Batch(examples, {
+    padding,
+    padTokenId,
+    audioTokenIndex,
+    window,
+    device: model.device,
+  });
+}
