@@ -11,18 +11,25 @@ import type { Tensor } from './tensor';
 export class ScopeError extends PareError {}
 
 /** Anything that owns tensors and wants to leave a scope with them, such as a Module. */
-export const tensorsOf: unique symbol = Symbol.for('pare.tensorsOf') as never;
-
 export interface TensorOwner {
-  [tensorsOf](): Iterable<Tensor>;
+  ownedTensors(): Iterable<Tensor>;
 }
+
+/**
+ * @internal The id of a freed tensor. Not 0, which stands for "none": a freed bias or mask must be
+ * an error, not left out.
+ */
+export const freed = -1;
+
+/** The mark of a tensor that survives every scope. */
+const kept = -1;
 
 let current: Tensor[] | undefined;
 let exits = 0;
 
 // The safety net for tensors made outside of any scope and never disposed.
 const forgotten = new FinalizationRegistry<{ id: number }>((handle) => {
-  if (handle.id !== 0) binding.releaseOne(handle.id);
+  if (handle.id !== freed) binding.releaseOne(handle.id);
 });
 
 /** @internal Called by Tensor's constructor. */
@@ -44,12 +51,17 @@ function isTensor(value: object): value is Tensor {
   return 'handle' in value && typeof (value as Tensor).handle === 'object';
 }
 
+function isOwner(value: object): value is TensorOwner {
+  return 'ownedTensors' in value && typeof value.ownedTensors === 'function';
+}
+
 function markReturned(value: unknown, mark: number): void {
   if (typeof value !== 'object' || value === null) return;
   if (isTensor(value)) {
-    value.scopeMark = mark;
-  } else if (tensorsOf in value) {
-    for (const tensor of (value as TensorOwner)[tensorsOf]()) tensor.scopeMark = mark;
+    // What was kept is out of every scope; returning it does not hand it to the one around.
+    if (value.scopeMark !== kept) value.scopeMark = mark;
+  } else if (isOwner(value)) {
+    for (const tensor of value.ownedTensors()) markReturned(tensor, mark);
   } else if (Array.isArray(value) || value instanceof Set) {
     for (const item of value) markReturned(item, mark);
   } else if (value instanceof Map) {
@@ -88,14 +100,14 @@ export function scope<T>(body: () => T): T {
     let count = 0;
     for (const tensor of made) {
       const id = tensor.handle.id;
-      if (id === 0) continue;
+      if (id === freed) continue;
       if (tensor.scopeMark === mark) {
         track(tensor);
-      } else if (tensor.scopeMark === -1) {
+      } else if (tensor.scopeMark === kept) {
         watch(tensor);
       } else {
         ids[count++] = id;
-        tensor.handle.id = 0;
+        tensor.handle.id = freed;
       }
     }
     if (count > 0) ok(binding.release(ids.subarray(0, count)));
@@ -104,11 +116,8 @@ export function scope<T>(body: () => T): T {
 
 /** Exempts tensors from every scope around; they live until `dispose()`. Returns its argument. */
 export function keep<T extends Tensor | TensorOwner>(value: T): T {
-  if (tensorsOf in value) {
-    for (const tensor of (value as TensorOwner)[tensorsOf]()) tensor.scopeMark = -1;
-  } else {
-    (value as Tensor).scopeMark = -1;
-  }
+  const tensors = isOwner(value) ? value.ownedTensors() : [value as Tensor];
+  for (const tensor of tensors) tensor.scopeMark = kept;
   return value;
 }
 

@@ -1,6 +1,6 @@
 import { binding, ok, TorchError } from './binding';
 import { dtypeCode, dtypes, type DType } from './dtype';
-import { track, untrack } from './scope';
+import { freed, track, untrack } from './scope';
 
 /** `int64` values come as numbers; they are exact up to 2^53. */
 export type TypedArray =
@@ -35,7 +35,7 @@ function toDims(dim: number | readonly number[] | undefined): number[] {
  * scope, at the latest by the collector. Using it afterwards throws {@link TorchError}.
  */
 export class Tensor {
-  /** @internal The index in the addon's table; 0 after dispose. Shared with the safety net. */
+  /** @internal The index in the addon's table, or `freed`. Shared with the safety net. */
   readonly handle: { id: number };
   /** @internal Which scope's exit it survives; -1 means all. */
   scopeMark = 0;
@@ -57,14 +57,14 @@ export class Tensor {
   }
 
   get disposed(): boolean {
-    return this.handle.id === 0;
+    return this.handle.id === freed;
   }
 
   /** Frees this handle; the memory goes when no other tensor or graph needs it. */
   dispose(): void {
-    if (this.handle.id === 0) return;
+    if (this.handle.id === freed) return;
     binding.releaseOne(this.handle.id);
-    this.handle.id = 0;
+    this.handle.id = freed;
     untrack(this);
   }
 

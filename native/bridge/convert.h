@@ -51,9 +51,13 @@ struct From<double> {
 template <>
 struct From<int64_t> {
   static int64_t get(const Call& call, napi_value value) {
-    int64_t result;
-    check(napi_get_value_int64(call.env, value, &result), "an integer");
-    return result;
+    double number;
+    check(napi_get_value_double(call.env, value, &number), "an integer");
+    // Node-API itself would cut a fraction off and make NaN 0.
+    if (number != std::trunc(number) || std::abs(number) > 9007199254740991) {
+      throw std::invalid_argument("expected an integer, not " + std::to_string(number));
+    }
+    return static_cast<int64_t>(number);
   }
 };
 

@@ -1,5 +1,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <mutex>
+
 #include "../bridge/rooms.h"
 
 namespace pare {
@@ -15,12 +17,16 @@ void registerRandom(Registry& registry) {
     return static_cast<int64_t>(call.state.generators.size() - 1);
   }>("generator");
   registry.add<[](int64_t seed) { at::manual_seed(static_cast<uint64_t>(seed)); }>("manualSeed");
-  // -1 means libtorch's default generator.
-  registry.add<[](Gen generator) {
-    return generator.value_or(at::detail::getDefaultCPUGenerator()).get_state();
+  // -1 means libtorch's default generator, which other threads may use at the same time.
+  registry.add<[](Gen which) {
+    at::Generator generator = which.value_or(at::detail::getDefaultCPUGenerator());
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    return generator.get_state();
   }>("generatorState");
-  registry.add<[](Gen generator, T state) {
-    generator.value_or(at::detail::getDefaultCPUGenerator()).set_state(state);
+  registry.add<[](Gen which, T state) {
+    at::Generator generator = which.value_or(at::detail::getDefaultCPUGenerator());
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(state);
   }>("setGeneratorState");
   PARE_OP("rand", (Shape shape, at::ScalarType dtype, Gen generator),
           at::rand(shape, generator, at::TensorOptions().dtype(dtype)))

@@ -1,6 +1,6 @@
 import { PareError } from '../../errors';
 import { noGrad } from '../autograd';
-import { keep, scope, tensorsOf, type TensorOwner } from '../scope';
+import { keep, scope, type TensorOwner } from '../scope';
 import { Tensor } from '../tensor';
 
 /** A state dict and a module do not fit. */
@@ -68,7 +68,8 @@ export abstract class Module implements TensorOwner {
     return Array.from(this.namedParameters(), ([, parameter]) => parameter);
   }
 
-  *[tensorsOf](): Iterable<Tensor> {
+  /** @internal What leaves a scope with this module. */
+  *ownedTensors(): Iterable<Tensor> {
     for (const [, value] of this.namedTensors()) yield value;
   }
 
