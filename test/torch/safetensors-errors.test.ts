@@ -115,9 +115,9 @@ describe('broken files are refused in one line that names the file', () => {
       ),
   );
 
-  test('cut at every byte', () => {
+  test('cut anywhere', () => {
     const whole = readFileSync(reference);
-    for (let length = 0; length < whole.length; length++) {
+    for (let length = 0; length < whole.length; length += length < 16 ? 1 : 7) {
       writeFileSync(path, whole.subarray(0, length));
       expect(errorOf(() => readSafetensors(path))).toBeInstanceOf(SafetensorsError);
     }
@@ -179,7 +179,7 @@ describe('any mutation gives a SafetensorsError or a correct read', () => {
         for (const [at, value] of edits) bytes[at] = value;
         check(bytes);
       }),
-      { seed: 1, numRuns: 1000 },
+      { seed: 1, numRuns: 400 },
     );
   });
 
@@ -210,7 +210,7 @@ describe('any mutation gives a SafetensorsError or a correct read', () => {
       fc.property(fc.dictionary(fc.string(), entry), fc.nat(64), (header, data) =>
         check(file(header, data)),
       ),
-      { seed: 3, numRuns: 500 },
+      { seed: 3, numRuns: 300 },
     );
   });
 });
