@@ -57,7 +57,10 @@ let tape: Checkpoint[] = [];
  * Gradients reach the parameters that `body` uses and `input`.
  *
  * The recomputation is driven from JavaScript, after libtorch's engine has returned, so that it
- * also works where the engine runs backward on another thread (CUDA).
+ * also works where the engine runs backward on another thread (CUDA). Two things follow: `input`
+ * may be used again only if it is a leaf or another checkpoint's output (libtorch refuses the second
+ * pass through what lies before it), and one backward pass must bring the whole gradient of the
+ * output, so add the losses that share a checkpoint.
  */
 export function checkpoint(body: (input: Tensor) => Tensor, input: Tensor): Tensor {
   if (!binding.isGradEnabled()) return body(input);
