@@ -1,6 +1,7 @@
 /** Batches of examples as tensors. */
 import { tensor, Tensor, type DType } from '../torch';
 import { padLogMel, type LogMel } from '../audio';
+import type { Qwen2AudioConfig } from './config';
 import { audioTokenCount } from './lengths';
 
 /** What the processor makes of one example (token ids already hold one id an audio token). */
@@ -156,4 +157,21 @@ function features(mels: readonly LogMel[], options: CollateOptions): Tensor {
   const data = new Float32Array(mels.length * bands * frames);
   for (const [b, mel] of mels.entries()) data.set(padLogMel(mel, frames), b * bands * frames);
   return tensor(data, { shape: [mels.length, bands, frames], device: options.device });
+}
+
+/** A batch for `model`: padded on the right to train, on the left to generate. */
+export function collate(
+  model: { config: Qwen2AudioConfig; device: string },
+  examples: readonly Example[],
+  padding: 'left' | 'right',
+): Batch {
+  const { padTokenId, audioTokenIndex, audio } = model.config;
+  const window = 2 * audio.maxSourcePositions;
+  return new Batch(examples, {
+    padding,
+    padTokenId,
+    audioTokenIndex,
+    window,
+    device: model.device,
+  });
 }

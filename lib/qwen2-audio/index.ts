@@ -1,6 +1,15 @@
-export { Batch, type CollateOptions, type Example } from './batch';
+export { Batch, collate, type CollateOptions, type Example } from './batch';
 export { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
 export { encodeAudio, generate, type GenerateOptions } from './generate';
 export { ModelInputError, Qwen2Audio } from './model';
 export { audioTokenCount } from './lengths';
-export * from './processor';
+export { CheckpointError, loadModel, readConfig, type LoadOptions } from './load';
+export {
+  AudioTooLongError,
+  AudioTooShortError,
+  Processor,
+  ProcessorError,
+  translationInstruction,
+  translatorSystemPrompt,
+} from './processor';
+export { saveModel, type SaveOptions } from './save';

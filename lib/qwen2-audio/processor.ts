@@ -3,6 +3,7 @@ import { AudioError, logMel, readFeatureConfig, writeFeatureConfig, type LogMel 
 import { PareError } from '../errors';
 import { writeFileAtomic } from '../files';
 import { ChatTemplate, Tokenizer, type ChatMessage } from '../text';
+import { audioTokenCount } from './lengths';
 
 /** A conversation or tokenizer that Qwen2-Audio's processor cannot use. */
 export class ProcessorError extends PareError {}
@@ -24,15 +25,6 @@ const hopLength = 160;
 /** The paper's instruction, for example `translationInstruction('German')`. */
 export function translationInstruction(language: string): string {
   return `Translate the English speech into ${language}:`;
-}
-
-/**
- * Audio tokens that the encoder makes of `frames` mel frames: half of them after the second
- * convolution, then half of those after the pooling (`_get_feat_extract_output_lengths`).
- */
-export function audioTokenCount(frames: number): number {
-  const afterConvolutions = Math.floor((frames - 1) / 2) + 1;
-  return Math.floor((afterConvolutions - 2) / 2) + 1;
 }
 
 /** What a {@link Processor} consists of. */

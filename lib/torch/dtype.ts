@@ -27,3 +27,7 @@ export const dtypeSize: Record<DType, number> = {
 export function dtypeCode(dtype: DType): number {
   return dtypes.indexOf(dtype);
 }
+
+export function isFloating(dtype: DType): boolean {
+  return dtype.includes('float');
+}

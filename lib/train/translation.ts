@@ -1,8 +1,13 @@
 /** Speech translation as a training task: utterances with their targets, in seeded batches. */
 import { specAugment, type LogMel, type SpecAugmentOptions } from '../audio';
 import { bucketBatches, seededRandom, type Utterance } from '../data';
-import { audioTokenCount, Batch, type Example } from '../qwen2-audio';
-import type { Qwen2Audio } from '../qwen2-audio';
+import {
+  audioTokenCount,
+  collate,
+  type Batch,
+  type Example,
+  type Qwen2Audio,
+} from '../qwen2-audio';
 import { autocast, functional as F, nn, tensor, type Generator, type Tensor } from '../torch';
 import { instructionOf, transcribe, type Features, type Task } from './examples';
 
@@ -175,21 +180,4 @@ export class TranslationTask {
 
 function learnt(example: Example): number {
   return example.labels?.filter((label) => label !== -100).length ?? 0;
-}
-
-/** A batch for `model`: padded on the right to train, on the left to generate. */
-export function collate(
-  model: Qwen2Audio,
-  examples: readonly Example[],
-  padding: 'left' | 'right',
-): Batch {
-  const { padTokenId, audioTokenIndex, audio } = model.config;
-  const window = 2 * audio.maxSourcePositions;
-  return new Batch(examples, {
-    padding,
-    padTokenId,
-    audioTokenIndex,
-    window,
-    device: model.device,
-  });
 }

@@ -6,7 +6,6 @@ import { FileError } from '../../lib/files';
 import {
   AudioTooLongError,
   AudioTooShortError,
-  audioTokenCount,
   Processor,
   ProcessorError,
   translationInstruction,

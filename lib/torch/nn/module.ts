@@ -1,6 +1,7 @@
 import { PareError } from '../../errors';
 import { noGrad } from '../autograd';
 import { keep, scope, type TensorOwner } from '../scope';
+import { isFloating } from '../dtype';
 import { Tensor } from '../tensor';
 
 /** A state dict and a module do not fit. */
@@ -114,8 +115,12 @@ export abstract class Module implements TensorOwner {
     return this.train(false);
   }
 
+  /** Freezes or unfreezes all below; integer tensors, and what a subclass holds fixed, stay frozen. */
   requiresGrad(value: boolean): this {
-    for (const [, parameter] of this.namedTensors()) parameter.requiresGrad = value;
+    for (const [, own] of this.ownTensors()) {
+      if (!value || isFloating(own.dtype)) own.requiresGrad = value;
+    }
+    for (const [, child] of this.namedChildren()) child.requiresGrad(value);
     return this;
   }
 

@@ -1,0 +1,76 @@
+/**
+ * Training a model on a translation task: the teacher (full), healing after pruning (full), and
+ * QLoRA (an adapter over a 4-bit base) are this one function with other parameters.
+ */
+import { attachLora, type LoraAdapter, type LoraConfig } from '../lora';
+import type { Qwen2Audio } from '../qwen2-audio';
+import { Generator, manualSeed, type Tensor } from '../torch';
+import type { Features } from '../train/examples';
+import { train, type OptimizerOptions, type TrainingLogEntry } from '../train/loop';
+import {
+  CtcHead,
+  TranslationTask,
+  type TrainingItem,
+  type TranslationOptions,
+} from '../train/translation';
+import { CompressionError } from './error';
+
+export interface FinetuneOptions extends OptimizerOptions, TranslationOptions {
+  epochs?: number;
+  /** Instead of `epochs`. */
+  steps?: number;
+  /** Trains an adapter instead of the weights. */
+  lora?: LoraConfig;
+  /** Hears every step. */
+  onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
+  signal?: AbortSignal;
+  state?: { path: string; everySteps: number; fingerprint: string };
+}
+
+/**
+ * Trains `model` in place.
+ * @returns the adapter, still attached, if `lora` was given
+ * @throws CompressionError when there is nothing to train on, TrainingError when the loss breaks
+ */
+export async function finetune(
+  model: Qwen2Audio,
+  items: readonly TrainingItem[],
+  features: Features,
+  options: FinetuneOptions,
+): Promise<LoraAdapter | undefined> {
+  if (items.length === 0) throw new CompressionError('there is no utterance to train on');
+  await features.load(items.map((item) => item.utterance));
+  manualSeed(options.seed);
+  const generator = new Generator(options.seed);
+  let adapter: LoraAdapter | undefined;
+  let parameters: Map<string, Tensor>;
+  if (options.lora === undefined) {
+    parameters = new Map(model.requiresGrad(true).namedParameters());
+  } else {
+    adapter = attachLora(model, options.lora, { generator });
+    parameters = adapter.parameters();
+  }
+  const { dModel } = model.config.audio;
+  const ctc =
+    (options.ctcWeight ?? 0) > 0
+      ? new CtcHead(dModel, model.config.text.vocabSize, generator)
+      : undefined;
+  for (const [name, parameter] of ctc?.namedParameters() ?? []) {
+    parameters.set(`ctc.${name}`, parameter);
+  }
+  const task = new TranslationTask(items, features, model, options, ctc);
+  model.train();
+  try {
+    await train({
+      ...options,
+      parameters,
+      steps: options.steps ?? task.stepsPerEpoch * (options.epochs ?? 1),
+      microBatches: (step) => task.microBatches(step),
+      loss: (micro, step) => task.loss(micro, step),
+    });
+  } finally {
+    model.eval();
+    ctc?.dispose();
+  }
+  return adapter;
+}

@@ -1,0 +1,230 @@
+/**
+ * Which decoder layers the task does not need: the greedy search of Moslem (IWSLT 2025). In each
+ * iteration every remaining layer is left out in turn, the dev set is translated and scored, and
+ * the layer whose absence scores highest goes for good. Nothing is trained in between.
+ */
+import type { Utterance } from '../data';
+import { corpusScore } from '../metrics';
+import { collate, audioTokenCount, type Qwen2Audio } from '../qwen2-audio';
+import { noGrad, scope } from '../torch';
+import { instructionOf, type Features } from '../train/examples';
+import { JsonLines } from '../train/log';
+import { CompressionError } from './error';
+import { metricFor, references, type MetricKey } from './evaluate';
+import { PromptSet } from './translate';
+
+/** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */
+export type Criterion = 'bleu' | 'chrf' | 'chrf++' | 'loss';
+
+export interface ImportanceOptions {
+  /** Layers to remove. */
+  remove: number;
+  /** One for all languages, or one each; a candidate's score is their mean. */
+  criterion: Criterion | Readonly<Record<string, Criterion>>;
+  /** Never removed, beside the first and the last. */
+  protectedLayers?: readonly number[];
+  maxNewTokens: number;
+  batchSize: number;
+  /** Where each candidate's score is appended; a search that was killed goes on from it. */
+  trace: string;
+  /** Of model and dev set: a trace of another search is refused. */
+  fingerprint: string;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+export interface Candidate {
+  layer: number;
+  /** Higher is better; a loss is negated. */
+  score: number;
+  /** By language, as the criterion gives it. */
+  scores: Record<string, number>;
+}
+
+export interface Iteration {
+  removed: number;
+  candidates: Candidate[];
+}
+
+export interface ImportanceResult {
+  /** Layers in the order of their removal, by their number in the full model. */
+  removed: number[];
+  /** What is left, ascending. */
+  kept: number[];
+  /** Score with all layers. */
+  fullScore: number;
+  iterations: Iteration[];
+}
+
+type TraceLine = { fingerprint: string; iteration: number } & Candidate;
+
+/** Layers that may be removed: neither the first nor the last nor what is protected. */
+export function candidateLayers(count: number, protectedLayers: readonly number[] = []): number[] {
+  const fixed = new Set([0, count - 1, ...protectedLayers]);
+  return Array.from({ length: count }, (_, i) => i).filter((i) => !fixed.has(i));
+}
+
+/** Candidates that a search scores in all; 32 to 24 layers give 212. */
+export function candidateCount(candidates: number, remove: number): number {
+  let total = 0;
+  for (let i = 0; i < remove; i++) total += candidates - i;
+  return total;
+}
+
+/**
+ * Runs the search on the dev set. The audio is encoded once; a candidate shares all weights.
+ * @throws CompressionError if more layers are to go than may go, or the trace is of another search
+ */
+export async function searchLayers(
+  model: Qwen2Audio,
+  features: Features,
+  dev: readonly Utterance[],
+  languages: readonly string[],
+  options: ImportanceOptions,
+): Promise<ImportanceResult> {
+  const count = model.layers.length;
+  const open = candidateLayers(count, options.protectedLayers);
+  if (options.remove > open.length) {
+    throw new CompressionError(
+      `${options.remove} of ${count} decoder layers are to be removed, but only ${open.length} may ` +
+        'be; remove fewer or protect fewer',
+    );
+  }
+  const trace = new JsonLines<TraceLine>(options.trace);
+  const known = readTrace(trace, options);
+  await features.load(dev);
+  const scorer = new CandidateScorer(model, features, dev, languages, options);
+  const total = candidateCount(open.length, options.remove) + 1;
+  let done = 0;
+  try {
+    const scoreOf = async (
+      iteration: number,
+      layer: number,
+      left: number[],
+    ): Promise<Candidate> => {
+      let candidate: Candidate | undefined = known.get(`${iteration} ${layer}`);
+      if (candidate === undefined) {
+        candidate = { layer, ...(await scorer.score(left)) };
+        trace.append({ fingerprint: options.fingerprint, iteration, ...candidate });
+      }
+      options.onProgress?.(++done, total);
+      return candidate;
+    };
+    let kept = Array.from({ length: count }, (_, i) => i);
+    const full = await scoreOf(0, -1, kept);
+    const iterations: Iteration[] = [];
+    for (let iteration = 1; iteration <= options.remove; iteration++) {
+      const candidates: Candidate[] = [];
+      for (const layer of kept.filter((l) => open.includes(l))) {
+        const left = kept.filter((l) => l !== layer);
+        candidates.push(await scoreOf(iteration, layer, left));
+      }
+      const best = candidates.reduce((a, b) => (b.score > a.score ? b : a));
+      kept = kept.filter((layer) => layer !== best.layer);
+      iterations.push({ removed: best.layer, candidates });
+    }
+    return {
+      removed: iterations.map((iteration) => iteration.removed),
+      kept,
+      fullScore: full.score,
+      iterations,
+    };
+  } finally {
+    scorer.dispose();
+  }
+}
+
+function readTrace(
+  trace: JsonLines<TraceLine>,
+  options: ImportanceOptions,
+): Map<string, Candidate> {
+  const known = new Map<string, Candidate>();
+  for (const { fingerprint, iteration, ...candidate } of trace.read()) {
+    if (fingerprint !== options.fingerprint) {
+      throw new CompressionError(
+        `${trace.path} is the trace of another search; remove it to start anew`,
+      );
+    }
+    known.set(`${iteration} ${candidate.layer}`, candidate);
+  }
+  return known;
+}
+
+function criterionFor(options: ImportanceOptions, language: string): Criterion {
+  const { criterion } = options;
+  if (typeof criterion === 'string') return criterion;
+  const own = criterion[language];
+  if (own === undefined) {
+    throw new CompressionError(`no criterion is given for ${language}; add it to the recipe`);
+  }
+  return own;
+}
+
+class CandidateScorer {
+  readonly #prompts = new Map<string, PromptSet>();
+
+  constructor(
+    readonly model: Qwen2Audio,
+    readonly features: Features,
+    readonly dev: readonly Utterance[],
+    readonly languages: readonly string[],
+    readonly options: ImportanceOptions,
+  ) {
+    for (const language of languages) {
+      if (criterionFor(options, language) === 'loss') continue;
+      const prompts = new PromptSet(model, features, dev, language, options.batchSize);
+      this.#prompts.set(language, prompts);
+    }
+  }
+
+  async score(
+    layers: readonly number[],
+  ): Promise<{ score: number; scores: Record<string, number> }> {
+    const candidate = this.model.withLayers(layers);
+    const scores: Record<string, number> = {};
+    let sum = 0;
+    for (const language of this.languages) {
+      const criterion = criterionFor(this.options, language);
+      const value =
+        criterion === 'loss'
+          ? this.#loss(candidate, language)
+          : await this.#quality(candidate, language, criterion);
+      scores[language] = value;
+      sum += criterion === 'loss' ? -value : value;
+    }
+    return { score: sum / this.languages.length, scores };
+  }
+
+  dispose(): void {
+    for (const prompts of this.#prompts.values()) prompts.dispose();
+  }
+
+  async #quality(candidate: Qwen2Audio, language: string, key: MetricKey): Promise<number> {
+    const { maxNewTokens, signal } = this.options;
+    const prompts = this.#prompts.get(language)!;
+    const { texts } = await prompts.translate(candidate, { maxNewTokens, signal });
+    return corpusScore(metricFor(key, language), texts, references(this.dev, language)).score;
+  }
+
+  #loss(candidate: Qwen2Audio, language: string): number {
+    const { processor } = this.features;
+    const instruction = instructionOf(language);
+    const refs = references(this.dev, language);
+    let loss = 0;
+    let targets = 0;
+    for (let at = 0; at < this.dev.length; at += this.options.batchSize) {
+      scope(() => {
+        const part = this.dev.slice(at, at + this.options.batchSize);
+        const examples = part.map((utterance, i) => {
+          const mel = this.features.get(utterance);
+          const prompt = { instruction, target: refs[at + i]! };
+          return { ...processor.tokenize(prompt, audioTokenCount(mel.frames)), mel };
+        });
+        const sums = noGrad(() => candidate.loss(collate(candidate, examples, 'right')));
+        loss += sums.loss.item();
+        targets += sums.targets;
+      });
+    }
+    return loss / targets;
+  }
+}

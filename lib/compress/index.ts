@@ -1,0 +1,26 @@
+export { finetune, type FinetuneOptions } from './finetune';
+export { CompressionError } from './error';
+export {
+  compareToTeacher,
+  constantAnswer,
+  evaluateModel,
+  metricKeys,
+  references,
+  scoreTranslations,
+  type Evaluation,
+  type MetricKey,
+  type Score,
+  type ScoreComparison,
+} from './evaluate';
+export {
+  candidateCount,
+  candidateLayers,
+  searchLayers,
+  type Criterion,
+  type ImportanceOptions,
+  type ImportanceResult,
+} from './importance';
+export { selectTargets, trainingItems, type DistilledTargets } from './distill';
+export { quantizeModel, type QuantizeModelOptions } from './quantize';
+export { randomModel, type ModelShape } from './teacher';
+export { translateSplit, type TranslatedSplit, type TranslateOptions } from './translate';

@@ -1,0 +1,115 @@
+/** Translating whole splits, the audio encoded once however many models listen. */
+import type { Utterance } from '../data';
+import { collate, encodeAudio, generate, type Batch, type Qwen2Audio } from '../qwen2-audio';
+import { audioTokenCount } from '../qwen2-audio';
+import { keep, scope, type Tensor } from '../torch';
+import { instructionOf, type Features, type Task } from '../train/examples';
+
+export interface TranslateOptions {
+  maxNewTokens: number;
+  /** Rows decoded together. */
+  batchSize: number;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+export interface TranslatedSplit {
+  /** One an utterance, in the order given. */
+  texts: string[];
+  tokenIds: number[][];
+  /** Wall time of prefill and decoding, audio encoding apart. */
+  seconds: number;
+  generatedTokens: number;
+  /** Rows that ended before `maxNewTokens`. */
+  finished: boolean[];
+}
+
+/** A split prepared for one task: batches of prompts, with their audio features. */
+export class PromptSet {
+  readonly #batches: { rows: number[]; batch: Batch; audioFeatures: Tensor }[] = [];
+
+  /**
+   * Encodes the audio with `model`'s tower and projector, which pruning leaves alone; candidates
+   * that share them reuse the result.
+   */
+  constructor(
+    readonly model: Qwen2Audio,
+    readonly features: Features,
+    readonly utterances: readonly Utterance[],
+    readonly task: Task,
+    batchSize: number,
+  ) {
+    const { processor } = features;
+    const instruction = instructionOf(task);
+    const lengths = utterances.map((utterance) => features.get(utterance).frames);
+    // Neighbours in length share a batch, so that little is padded.
+    const order = [...lengths.keys()].sort((a, b) => lengths[a]! - lengths[b]!);
+    for (let at = 0; at < order.length; at += batchSize) {
+      const rows = order.slice(at, at + batchSize);
+      const prepared = scope(() => {
+        const examples = rows.map((row) => {
+          const mel = features.get(utterances[row]!);
+          return { ...processor.tokenize({ instruction }, audioTokenCount(mel.frames)), mel };
+        });
+        const batch = collate(model, examples, 'left');
+        const audioFeatures = keep(encodeAudio(model, batch));
+        keep(batch.inputIds);
+        return { rows, batch, audioFeatures };
+      });
+      this.#batches.push(prepared);
+    }
+  }
+
+  /** Greedy translations by `model`, whose audio tower is the one that the set was made with. */
+  async translate(
+    model: Qwen2Audio,
+    options: Omit<TranslateOptions, 'batchSize'>,
+  ): Promise<TranslatedSplit> {
+    const total = this.utterances.length;
+    const tokenIds = new Array<number[]>(total);
+    const started = performance.now();
+    let done = 0;
+    for (const { rows, batch, audioFeatures } of this.#batches) {
+      const { maxNewTokens, signal } = options;
+      const ids = await generate(model, batch, { maxNewTokens, audioFeatures, signal });
+      for (const [i, row] of rows.entries()) tokenIds[row] = ids[i]!;
+      done += rows.length;
+      options.onProgress?.(done, total);
+    }
+    const seconds = (performance.now() - started) / 1000;
+    const { tokenizer } = this.features.processor;
+    const { eosTokenIds } = model.config;
+    return {
+      texts: tokenIds.map((ids) => tokenizer.decode(ids, { skipSpecialTokens: true }).trim()),
+      tokenIds,
+      seconds,
+      generatedTokens: tokenIds.reduce((sum, ids) => sum + ids.length, 0),
+      finished: tokenIds.map((ids) => eosTokenIds.includes(ids.at(-1) ?? -1)),
+    };
+  }
+
+  dispose(): void {
+    for (const { batch, audioFeatures } of this.#batches) {
+      batch.inputIds.dispose();
+      audioFeatures.dispose();
+    }
+    this.#batches.length = 0;
+  }
+}
+
+/** Translates utterances with one model. */
+export async function translateSplit(
+  model: Qwen2Audio,
+  features: Features,
+  utterances: readonly Utterance[],
+  task: Task,
+  options: TranslateOptions,
+): Promise<TranslatedSplit> {
+  await features.load(utterances);
+  const prompts = new PromptSet(model, features, utterances, task, options.batchSize);
+  try {
+    return await prompts.translate(model, options);
+  } finally {
+    prompts.dispose();
+  }
+}
