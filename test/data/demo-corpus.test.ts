@@ -107,6 +107,19 @@ describe('makeDemoCorpus', () => {
     expect(readdirSync(parent).sort()).toEqual(['corpus', 'other']);
   }, 120_000);
 
+  it('stops when asked to and leaves nothing behind', async () => {
+    const stop = new AbortController();
+    const stopped = makeDemoCorpus(join(parent, 'stopped'), {
+      ...small,
+      train: 100,
+      processes: 1,
+      signal: stop.signal,
+      onProgress: () => stop.abort(),
+    });
+    await expect(stopped).rejects.toMatchObject({ name: 'AbortError' });
+    expect(readdirSync(parent)).not.toContainEqual(expect.stringContaining('stopped'));
+  }, 120_000);
+
   it('refuses a folder that holds something else and leaves it alone', async () => {
     const taken = join(parent, 'taken');
     mkdirSync(taken);

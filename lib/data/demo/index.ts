@@ -45,6 +45,8 @@ export interface DemoCorpusOptions {
   processes?: number;
   /** Called after each batch with the utterances done and their number. */
   onProgress?: (done: number, total: number) => void;
+  /** Stops within a batch's time and leaves nothing behind. */
+  signal?: AbortSignal;
 }
 
 /** The prompts of the three tasks that the demo's teacher learns. */
@@ -110,7 +112,9 @@ export async function makeDemoCorpus(dir: string, options: DemoCorpusOptions = {
     rmSync(temporary, { recursive: true, force: true });
     // Another process may have finished the same corpus in the meantime.
     if (existingHash(dir) === hash) return;
-    throw error instanceof PareError ? error : fileError('write', dir, error);
+    throw error instanceof PareError || options.signal?.aborted
+      ? error
+      : fileError('write', dir, error);
   }
 }
 
@@ -149,6 +153,7 @@ async function speak(
       done += clips.length;
       options.onProgress?.(done, plan.length);
     },
+    options.signal,
   );
   return utterances;
 }

@@ -34,17 +34,20 @@ interface Answer {
  * Speaks batches in `processes` child processes and calls `onBatch` for each as it is done, in any
  * order. The samples of a batch depend on nothing but the batch.
  * @throws CorpusError if a synthesiser fails or keeps ending its process
+ * @throws the signal's reason, after the batches in progress
  */
 export async function speakBatches(
   batches: SpeechJob[][],
   processes: number,
   onBatch: (index: number, clips: Speech[]) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
   let next = 0;
   const children = new Set<ChildProcess>();
   const worker = async (): Promise<void> => {
     let child: ChildProcess | undefined;
     while (next < batches.length) {
+      signal?.throwIfAborted();
       const index = next++;
       for (let attempt = 1; ; attempt++) {
         if (!child) children.add((child = startChild()));

@@ -19,6 +19,7 @@ const { default: startEspeak } = await import('@echogarden/espeak-ng-emscripten'
 const require = createRequire(import.meta.url);
 const folder = mkdtempSync(join(tmpdir(), 'pare-speech-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(1));
 let fliteModule;
 
 /** rate: 1 is the voice's own speed; pitch in Hz, 0 for the voice's own. */
