@@ -22,5 +22,5 @@ export {
 } from './importance';
 export { selectTargets, trainingItems, type DistilledTargets } from './distill';
 export { quantizeModel, type QuantizeModelOptions } from './quantize';
-export { randomModel, type ModelShape } from './teacher';
+export { randomModel, trainTokenizer, type ModelShape } from './teacher';
 export { translateSplit, type TranslatedSplit, type TranslateOptions } from './translate';

@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
 import { PareError } from '../errors';
-import { writeSafetensors } from '../torch';
+import { scope, writeSafetensors, type DType } from '../torch';
 import type { LoraAdapter } from './adapter';
 import { formatAdapterConfig } from './peft-config';
 import { inMemoryName, tensorKey } from './peft-names';
@@ -19,6 +19,8 @@ const qwen2Audio = {
 export interface SaveAdapterOptions {
   /** Of the model that the adapter belongs to; PEFT's `base_model_name_or_path`. */
   baseModelNameOrPath?: string;
+  /** Stores A and B in this dtype; as they are by default. */
+  dtype?: DType;
 }
 
 /**
@@ -39,12 +41,17 @@ export function saveAdapter(
     baseModelNameOrPath: options.baseModelNameOrPath ?? null,
     autoMapping: isQwen2Audio ? qwen2Audio : null,
   });
-  const tensors = Array.from(layers, ([name, layer]) =>
-    Array.from(layer.ownTensors(), ([own, value]) => [tensorKey(name, own), value] as const),
-  ).flat();
   const staging = temporaryName(dir);
   try {
-    writeSafetensors(join(staging, adapterModelFile), tensors);
+    scope(() => {
+      const tensors = Array.from(layers, ([name, layer]) =>
+        Array.from(layer.ownTensors(), ([own, value]) => {
+          const stored = options.dtype === undefined ? value : value.detach().to(options.dtype);
+          return [tensorKey(name, own), stored] as const;
+        }),
+      ).flat();
+      writeSafetensors(join(staging, adapterModelFile), tensors);
+    });
     writeFileAtomic(join(staging, adapterConfigFile), json);
     mkdirSync(dir, { recursive: true });
     renameSync(join(staging, adapterModelFile), join(dir, adapterModelFile));

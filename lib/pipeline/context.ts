@@ -1,0 +1,49 @@
+/** What all stages of a run share. */
+import type { Corpus, Utterance } from '../data';
+import type { Recipe } from './recipe';
+import type { Artifact, RunFolder } from './run-folder';
+
+export interface Progress {
+  /** The stage, in a word or two. */
+  label: string;
+  done: number;
+  total: number;
+  /** For example the loss. */
+  note?: string;
+}
+
+export interface RunOptions {
+  onProgress?: (progress: Progress) => void;
+  onStage?: (name: string, artifact: Artifact) => void;
+  signal?: AbortSignal;
+}
+
+export interface Context {
+  recipe: Recipe;
+  folder: RunFolder;
+  corpus: Corpus;
+  /** Stands for the corpus in hashes. */
+  corpusHash: string;
+  splits: Record<string, Utterance[]>;
+  options: RunOptions;
+}
+
+/** A reporter for {@link RunOptions.onProgress}. */
+export function progressOf(
+  context: Pick<Context, 'options'>,
+  label: string,
+): (done: number, total: number) => void {
+  return (done, total) => context.options.onProgress?.({ label, done, total });
+}
+
+/** A stage's result under its name, with its artifact. */
+export async function runStage(
+  context: Context,
+  name: string,
+  inputs: unknown,
+  make: (target: string, work: string, hash: string) => Promise<void>,
+): Promise<Artifact> {
+  const artifact = await context.folder.stage(name, inputs, make);
+  context.options.onStage?.(name, artifact);
+  return artifact;
+}

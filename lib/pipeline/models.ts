@@ -1,0 +1,69 @@
+/** Models as stages pass them on: checkpoint folders, loaded for as long as they are used. */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadAdapter } from '../lora';
+import { loadModel, Processor, readConfig, type Qwen2Audio } from '../qwen2-audio';
+import { CompressionError } from '../compress';
+import type { DType } from '../torch';
+import { Features } from '../train/examples';
+import type { Context } from './context';
+
+/** Where an adapter lies inside a student's checkpoint folder. */
+export const adapterFolder = 'adapter';
+
+export interface LoadedModel {
+  model: Qwen2Audio;
+  processor: Processor;
+  dispose(): void;
+}
+
+/**
+ * Loads a checkpoint folder with the adapter that lies in it. 4-bit weights stay packed.
+ * @param dtype to compute with; `stored` leaves weights as they are
+ */
+export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): LoadedModel {
+  const { maxSourcePositions } = readConfig(dir).audio;
+  const processor = Processor.fromPretrained(dir, { maxSourcePositions });
+  const model = loadModel(dir, dtype === 'stored' ? {} : { dtype });
+  const adapterDir = join(dir, adapterFolder);
+  const adapter = existsSync(adapterDir)
+    ? loadAdapter(adapterDir, model, dtype === 'stored' ? {} : { dtype })
+    : undefined;
+  return {
+    model,
+    processor,
+    dispose: () => {
+      adapter?.dispose();
+      model.dispose();
+    },
+  };
+}
+
+/** Features computed once for all models of a run, which share the processor's settings. */
+export class FeatureCache {
+  #features: Features | undefined;
+
+  constructor(readonly context: Context) {}
+
+  for(processor: Processor): Features {
+    const { corpus } = this.context;
+    if (this.#features === undefined) {
+      this.#features = new Features(corpus, processor);
+    } else if (this.#features.processor.windowFrames !== processor.windowFrames) {
+      throw new CompressionError('teacher and student take audio of different lengths');
+    }
+    return this.#features;
+  }
+}
+
+/** Stands for the content of a checkpoint folder in hashes. */
+export function checkpointHash(dir: string): string {
+  const hash = createHash('sha256');
+  const files = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isFile());
+  for (const { name } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (!/\.(safetensors|json|jinja)$/.test(name)) continue;
+    hash.update(name).update(readFileSync(join(dir, name)));
+  }
+  return hash.digest('hex').slice(0, 16);
+}

@@ -1,0 +1,191 @@
+/** Recipes: the YAML file that a run follows. The schema's types are the program's types. */
+import { readFileSync } from 'node:fs';
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { PareError } from '../errors';
+import { fileError } from '../files';
+import { scheduleNames } from '../train/schedule';
+
+/** A recipe that cannot be followed. */
+export class RecipeError extends PareError {}
+
+const count = z.number().int().positive();
+const rate = z.number().min(0).max(1);
+const path = z.string().min(1);
+
+const corpus = z.strictObject({
+  /** A corpus folder; or `demo`, which is made if it is not there. */
+  path: path.optional(),
+  demo: z
+    .strictObject({
+      seed: z.number().int().optional(),
+      train: count.optional(),
+      dev: count.optional(),
+      test: count.optional(),
+      testVoices: count.optional(),
+    })
+    .optional(),
+  train: z.string().default('train'),
+  /** Layers are chosen on this split, nothing else is. */
+  dev: z.string().default('dev'),
+  /** Reported, and touched once a model; the first is the main one. */
+  test: z.array(z.string()).min(1).default(['test']),
+  /** What the test splits test, for the report. */
+  testNames: z.record(z.string(), z.string()).default({}),
+});
+
+const optimization = {
+  epochs: z.number().positive().optional(),
+  steps: count.optional(),
+  batchSize: count,
+  microBatchSize: count.optional(),
+  learningRate: z.number().positive(),
+  betas: z.tuple([rate, rate]).optional(),
+  eps: z.number().positive().optional(),
+  weightDecay: z.number().min(0).optional(),
+  decayVectors: z.boolean().optional(),
+  schedule: z.enum(scheduleNames).optional(),
+  warmupSteps: z.number().int().min(0).optional(),
+  maxGradNorm: z.number().min(0).optional(),
+  specAugment: z
+    .strictObject({
+      frequencyMasks: z.number().int().min(0).optional(),
+      frequencyWidth: z.number().int().min(0).optional(),
+      timeMasks: z.number().int().min(0).optional(),
+      timeWidth: z.number().int().min(0).optional(),
+      timeFraction: rate.optional(),
+    })
+    .optional(),
+  bf16: z.boolean().optional(),
+  seed: z.number().int().optional(),
+  /** Steps between two writes of the state that a killed run goes on from. */
+  saveEvery: count.default(100),
+};
+
+const lora = z.strictObject({
+  r: count,
+  loraAlpha: z.number().positive(),
+  useRslora: z.boolean().optional(),
+  loraDropout: rate.optional(),
+  targetModules: z.union([z.string(), z.array(z.string())]).optional(),
+});
+
+const criterion = z.enum(['bleu', 'chrf', 'chrf++', 'loss']);
+
+const randomStart = z.strictObject({
+  vocabSize: count,
+  audio: z.strictObject({
+    d_model: count,
+    encoder_layers: count,
+    encoder_attention_heads: count,
+    encoder_ffn_dim: count,
+    max_source_positions: count,
+  }),
+  text: z.strictObject({
+    hidden_size: count,
+    intermediate_size: count,
+    num_hidden_layers: count,
+    num_attention_heads: count,
+    num_key_value_heads: count,
+    initializer_range: z.number().positive(),
+  }),
+});
+
+const teacher = z
+  .strictObject({
+    /** A Qwen2-Audio checkpoint to start from; without `train` it is the teacher. */
+    checkpoint: path.optional(),
+    /** The log of its training, for the report. */
+    log: path.optional(),
+    /** Instead of a checkpoint: a new vocabulary and random weights of this shape. */
+    random: randomStart.optional(),
+    train: z
+      .strictObject({
+        ...optimization,
+        lora: lora.optional(),
+        transcribeRate: rate.optional(),
+        ctcWeight: z.number().min(0).optional(),
+        ctcSteps: z.number().int().min(0).optional(),
+      })
+      .optional(),
+  })
+  .refine((t) => (t.checkpoint === undefined) !== (t.random === undefined), {
+    message: 'give either checkpoint or random',
+  })
+  .refine((t) => t.random === undefined || t.train !== undefined, {
+    message: 'a random start needs train',
+  });
+
+const recipeSchema = z
+  .strictObject({
+    name: z.string().regex(/^[\w.-]+$/, 'letters, digits, dots and dashes only'),
+    title: z.string().optional(),
+    /** The run folder; relative to where the command is run. */
+    output: path,
+    seed: z.number().int().default(1),
+    corpus: corpus.refine((c) => (c.path === undefined) !== (c.demo === undefined), {
+      message: 'give either path or demo',
+    }),
+    languages: z.array(z.enum(['de', 'zh'])).min(1),
+    generation: z.strictObject({ maxNewTokens: count, batchSize: count.default(32) }),
+    teacher,
+    importance: z
+      .strictObject({
+        remove: count,
+        criterion: z.union([criterion, z.record(z.string(), criterion)]),
+        protectedLayers: z.array(z.number().int().min(0)).default([]),
+      })
+      .optional(),
+    /** Full fine-tuning of the pruned model on the references. */
+    heal: z.strictObject(optimization).optional(),
+    quantize: z
+      .strictObject({
+        blockSize: z.literal([64, 128, 256, 512, 1024, 2048, 4096]).default(64),
+        doubleQuant: z.boolean().default(true),
+        skip: z.array(z.string()).default([]),
+      })
+      .optional(),
+    /** QLoRA on the references and the teacher's translations. */
+    distill: z
+      .strictObject({ ...optimization, lora, minChrf: z.number().min(0).max(100).default(0) })
+      .optional(),
+    evaluate: z
+      .strictObject({ samples: count.default(1000), seed: z.number().int().min(0).default(12345) })
+      .default({ samples: 1000, seed: 12345 }),
+  })
+  .refine((r) => r.distill === undefined || r.quantize !== undefined, {
+    message: 'distill trains an adapter over a 4-bit base: it needs quantize',
+    path: ['distill'],
+  });
+
+export type Recipe = z.infer<typeof recipeSchema>;
+export type TrainingSettings = NonNullable<Recipe['heal']>;
+
+/**
+ * Checks a recipe's text.
+ * @throws RecipeError naming file and key: not YAML, a key missing, unknown or of a wrong type
+ */
+export function parseRecipe(text: string, where: string): Recipe {
+  const document = parseDocument(text);
+  const broken = document.errors[0];
+  if (broken !== undefined) {
+    throw new RecipeError(`${where}: not valid YAML: ${broken.message.split('\n')[0]}`);
+  }
+  const result = recipeSchema.safeParse(document.toJS());
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const at = issue.path.join('.');
+  const key = issue.code === 'unrecognized_keys' ? `unknown key "${issue.keys[0]}"` : issue.message;
+  throw new RecipeError(`${where}: ${at === '' ? '' : `${at}: `}${key}; see recipes/ for examples`);
+}
+
+/** @throws RecipeError, FileError */
+export function readRecipe(file: string): { recipe: Recipe; yaml: string } {
+  let yaml: string;
+  try {
+    yaml = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw fileError('read', file, error);
+  }
+  return { recipe: parseRecipe(yaml, file), yaml };
+}

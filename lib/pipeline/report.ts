@@ -1,0 +1,268 @@
+/** Gathers what the stages left in the run folder into the report. */
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { compareToTeacher, constantAnswer, references, scoreTranslations } from '../compress';
+import { metricKeys, type ImportanceResult, type MetricKey, type Score } from '../compress';
+import { candidateLayers, type Criterion, type ScoreComparison } from '../compress';
+import { writeFileAtomic } from '../files';
+import { account } from '../qwen2-audio/accounting';
+import { readConfig } from '../qwen2-audio';
+import {
+  renderReport,
+  type Comparison,
+  type ConstantAnswer,
+  type Evaluation as ReportEvaluation,
+  type ImportanceSearch,
+  type MetricScore,
+  type MetricScores,
+  type ModelResult,
+  type Protocol,
+  type ReportData,
+  type StageTime,
+  type TrainingCurve,
+  type TranslationExample,
+} from '../report';
+import { torchVersion } from '../torch';
+import { languageNames } from '../train/examples';
+import type { Context } from './context';
+import type { Evaluations } from './stages/evaluate';
+import { readLog } from './stages/teacher';
+
+export type StageTiming = StageTime;
+
+/** A model of the chain with its test scores. */
+export interface TestedModel {
+  name: string;
+  role: ModelResult['role'];
+  /** Checkpoint folder. */
+  model: string;
+  evaluations: Evaluations;
+}
+
+export interface ReportInputs {
+  yaml: string;
+  tested: TestedModel[];
+  timings: StageTiming[];
+  logs: { stage: string; path: string | undefined }[];
+  search: ImportanceResult | undefined;
+}
+
+/** Points of a curve at most; a longer log is thinned by averaging. */
+const curvePoints = 400;
+
+/** Writes report.json and report.html into the run folder. */
+export function writeReport(
+  context: Context,
+  inputs: ReportInputs,
+): { report: ReportData; reportPath: string } {
+  const report = gather(context, inputs);
+  const { dir } = context.folder;
+  const reportPath = join(dir, 'report.html');
+  writeFileAtomic(join(dir, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileAtomic(reportPath, renderReport(report));
+  return { report, reportPath };
+}
+
+function gather(context: Context, inputs: ReportInputs): ReportData {
+  const { recipe } = context;
+  const { languages, corpus } = recipe;
+  const teacher = inputs.tested[0]!;
+  return {
+    title: recipe.title ?? recipe.name,
+    date: new Date().toISOString(),
+    recipe: { name: recipe.name, yaml: inputs.yaml },
+    versions: {
+      pare: packageVersion(),
+      node: process.versions.node,
+      libtorch: torchVersion(),
+      cpu: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${cpus().length} cores`,
+      platform: `${process.platform} ${process.arch}`,
+    },
+    stages: inputs.timings,
+    languages: languages.map((code) => ({ code, name: languageNames[code] ?? code })),
+    testSets: corpus.test.map((id) => ({ id, name: corpus.testNames[id] ?? id })),
+    models: inputs.tested.map((model) => modelResult(context, model, teacher)),
+    constantAnswers: corpus.test.flatMap((split) =>
+      languages.map((language) => constantResult(context, split, language)),
+    ),
+    importance: inputs.search === undefined ? [] : [searchResult(context, inputs.search, teacher)],
+    curves: inputs.logs
+      .filter(({ path }) => path !== undefined)
+      .map(({ stage, path }) => curve(stage, path!)),
+    examples: examples(context, teacher, inputs.tested.at(-1)!),
+    protocol: protocol(context),
+  };
+}
+
+function modelResult(context: Context, tested: TestedModel, teacher: TestedModel): ModelResult {
+  const { languages, corpus, evaluate } = context.recipe;
+  const size = account(tested.model);
+  const evaluations: ReportEvaluation[] = corpus.test.flatMap((split) =>
+    languages.map((language) => {
+      const own = evaluationOf(tested, split, language);
+      const reference = evaluationOf(teacher, split, language);
+      const refs = references(context.splits[split]!, language);
+      const versus =
+        tested === teacher
+          ? undefined
+          : compareToTeacher(own.texts, reference.texts, refs, language, evaluate);
+      return {
+        language,
+        testSet: split,
+        segments: own.segments,
+        scores: scoresOf(own.scores, versus),
+        tokensPerSecond: own.tokensPerSecond,
+      };
+    }),
+  );
+  return { name: tested.name, role: tested.role, size, evaluations };
+}
+
+function evaluationOf(
+  model: TestedModel,
+  split: string,
+  language: string,
+): Evaluations[string][number] {
+  return model.evaluations[split]!.find((evaluation) => evaluation.language === language)!;
+}
+
+// The report has exact match as a fraction, the metrics in percent.
+function scoresOf(
+  scores: Record<MetricKey, Score>,
+  versus?: Record<MetricKey, ScoreComparison>,
+): MetricScores {
+  const entries = metricKeys.map((key) => {
+    const unit = key === 'exactMatch' ? 100 : 1;
+    const { score, low, high, signature } = scores[key];
+    const result: MetricScore = {
+      value: score / unit,
+      interval: { low: low / unit, high: high / unit },
+      signature,
+      versusTeacher: versus === undefined ? null : comparisonOf(versus[key]),
+    };
+    return [key, result] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+function comparisonOf({ retention, low, high, pValue }: ScoreComparison): Comparison | null {
+  if (retention === undefined) return null;
+  return { retention, interval: { low: low!, high: high! }, pValue };
+}
+
+function constantResult(context: Context, split: string, language: string): ConstantAnswer {
+  const { corpus, evaluate } = context.recipe;
+  const answer = constantAnswer(references(context.splits[corpus.train]!, language));
+  const refs = references(context.splits[split]!, language);
+  const hypotheses = refs.map(() => answer);
+  const scores = scoresOf(scoreTranslations(hypotheses, refs, language, evaluate));
+  return { language, testSet: split, answer, scores };
+}
+
+const criterionNames: Record<Criterion, string> = {
+  bleu: 'BLEU',
+  chrf: 'chrF',
+  'chrf++': 'chrF++',
+  loss: 'loss',
+};
+
+function searchResult(
+  context: Context,
+  search: ImportanceResult,
+  teacher: TestedModel,
+): ImportanceSearch {
+  const { importance, languages, corpus } = context.recipe;
+  const { criterion, protectedLayers } = importance!;
+  const layers = readConfig(teacher.model).text.numHiddenLayers;
+  const open = new Set(candidateLayers(layers, protectedLayers));
+  const names = languages.map((code) => languageNames[code] ?? code);
+  return {
+    name: names.join(' and '),
+    criterion:
+      typeof criterion === 'string'
+        ? criterionNames[criterion]
+        : languages
+            .map((code) => `${criterionNames[criterion[code]!]} (${languageNames[code]})`)
+            .join(' and '),
+    // A loss is negated in the search, so that higher is better whatever the criterion.
+    higherIsBetter: true,
+    devSet: corpus.dev,
+    devSegments: context.splits[corpus.dev]!.length * languages.length,
+    layers,
+    protectedLayers: Array.from({ length: layers }, (_, i) => i).filter((i) => !open.has(i)),
+    fullScore: search.fullScore,
+    iterations: search.iterations.map(({ removed, candidates }) => ({
+      removed,
+      candidates: candidates.map(({ layer, score }) => ({ layer, score })),
+    })),
+  };
+}
+
+function curve(stage: string, path: string): TrainingCurve {
+  const log = readLog(path);
+  const stride = Math.max(1, Math.ceil(log.length / curvePoints));
+  const points = [];
+  for (let at = 0; at < log.length; at += stride) {
+    const part = log.slice(at, at + stride);
+    const { step, learningRate } = part.at(-1)!;
+    const loss = part.reduce((sum, entry) => sum + entry.loss, 0) / part.length;
+    points.push({ step, loss, learningRate });
+  }
+  return { stage, points, validation: [] };
+}
+
+function examples(
+  context: Context,
+  teacher: TestedModel,
+  student: TestedModel,
+): TranslationExample[] {
+  const { languages, corpus } = context.recipe;
+  return corpus.test.flatMap((split) =>
+    languages.flatMap((language) => {
+      const [a, b] = [teacher, student].map((model) => evaluationOf(model, split, language).texts);
+      return context.splits[split]!.map((utterance, i) => ({
+        id: utterance.id,
+        language,
+        testSet: split,
+        source: utterance.text,
+        reference: utterance.translations[language]!,
+        teacher: a![i]!,
+        student: b![i]!,
+      }));
+    }),
+  );
+}
+
+function protocol(context: Context): Protocol {
+  const { corpus, evaluate } = context.recipe;
+  const segments = (split: string): number => context.splits[split]!.length;
+  return {
+    splits: [
+      {
+        name: corpus.train,
+        segments: segments(corpus.train),
+        use: 'training, and the constant answer',
+        selects: false,
+      },
+      {
+        name: corpus.dev,
+        segments: segments(corpus.dev),
+        use: 'choosing the layers',
+        selects: true,
+      },
+      ...corpus.test.map((name) => ({
+        name,
+        segments: segments(name),
+        use: 'reported scores, one run a model',
+        selects: false,
+      })),
+    ],
+    bootstrap: evaluate,
+  };
+}
+
+function packageVersion(): string {
+  const manifest = readFileSync(join(__dirname, '../../package.json'), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}

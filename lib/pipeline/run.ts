@@ -1,0 +1,112 @@
+/** A run: the chain of stages that a recipe asks for. */
+import { resolve } from 'node:path';
+import { checkDisjoint, openCorpus, type Utterance } from '../data';
+import type { ReportData } from '../report';
+import { progressOf, type Context, type RunOptions } from './context';
+import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
+import { FeatureCache } from './models';
+import { readRecipe, RecipeError, type Recipe } from './recipe';
+import { writeReport, type StageTiming, type TestedModel } from './report';
+import { hashOf, RunFolder, type Artifact } from './run-folder';
+import {
+  distillStage,
+  healStage,
+  importanceStage,
+  pruneStage,
+  quantizeStage,
+  sourceOf,
+  studentStage,
+  type Source,
+} from './stages/compress';
+import { evaluateStage } from './stages/evaluate';
+import { teacherFiles, teacherStage } from './stages/teacher';
+
+export interface RunResult {
+  /** The run folder. */
+  dir: string;
+  /** The model that is handed over: the last one of the chain. */
+  student: string;
+  report: ReportData;
+  /** Path of the HTML report. */
+  reportPath: string;
+}
+
+/**
+ * Follows a recipe from teacher to report. Stages whose inputs are unchanged are taken from the
+ * run folder; a run that was killed goes on where it was.
+ * @throws PareError of the room that failed, in one line
+ */
+export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
+  const { recipe, yaml } = readRecipe(file);
+  const timings: StageTiming[] = [];
+  const onStage = (name: string, artifact: Artifact): void => {
+    timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
+    options.onStage?.(name, artifact);
+  };
+  const context = await prepare(recipe, { ...options, onStage });
+  const features = new FeatureCache(context);
+  const tested: TestedModel[] = [];
+  const test = async (name: string, role: TestedModel['role'], source: Source): Promise<void> => {
+    const { result } = await evaluateStage(context, features, name, source);
+    tested.push({ name, role, model: source.model, evaluations: result });
+  };
+
+  const teacherArtifact = await teacherStage(context, features);
+  const files = teacherFiles(recipe, teacherArtifact);
+  const teacher: Source = { model: files.model, hash: teacherArtifact.hash };
+  const logs = [{ stage: 'teacher', path: files.log }];
+  await test('teacher', 'teacher', teacher);
+
+  let current = teacher;
+  let search: Awaited<ReturnType<typeof importanceStage>> | undefined;
+  if (recipe.importance !== undefined) {
+    search = await importanceStage(context, features, teacher);
+    const { artifact, result } = search;
+    current = sourceOf(await pruneStage(context, teacher, artifact, result.kept));
+    await test('pruned', 'step', current);
+  }
+  if (recipe.heal !== undefined) {
+    const healed = await healStage(context, features, current);
+    current = sourceOf(healed);
+    logs.push({ stage: 'healing', path: logPath(healed) });
+    await test('healed', 'step', current);
+  }
+  if (recipe.quantize !== undefined) {
+    current = sourceOf(await quantizeStage(context, current));
+    await test('quantized', recipe.distill === undefined ? 'student' : 'step', current);
+  }
+  if (recipe.distill !== undefined) {
+    const distilled = await distillStage(context, features, teacher);
+    const student = await studentStage(context, features, current, distilled);
+    current = sourceOf(student);
+    logs.push({ stage: 'QLoRA', path: logPath(student) });
+    await test('student', 'student', current);
+  }
+  const report = writeReport(context, { yaml, tested, timings, logs, search: search?.result });
+  return { dir: context.folder.dir, student: current.model, ...report };
+}
+
+function logPath(artifact: Artifact): string {
+  return resolve(artifact.dir, 'log.jsonl');
+}
+
+async function prepare(recipe: Recipe, options: RunOptions): Promise<Context> {
+  const folder = new RunFolder(resolve(recipe.output), recipe.name);
+  const { corpus: settings } = recipe;
+  let dir = settings.path;
+  if (dir === undefined) {
+    dir = demoCorpusDir();
+    const onProgress = progressOf({ options }, 'corpus');
+    await ensureDemoCorpus(dir, { ...settings.demo, onProgress, signal: options.signal });
+  }
+  const corpus = openCorpus(dir);
+  const names = [...new Set([settings.train, settings.dev, ...settings.test])];
+  if (names.length !== settings.test.length + 2) {
+    throw new RecipeError('corpus: train, dev and test must be different splits');
+  }
+  const splits: Record<string, Utterance[]> = {};
+  for (const name of names) splits[name] = corpus.read(name);
+  checkDisjoint(splits);
+  const corpusHash = hashOf([corpus.description, splits]);
+  return { recipe, folder, corpus, corpusHash, splits, options };
+}

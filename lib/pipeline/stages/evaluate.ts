@@ -1,0 +1,44 @@
+/** Scores of one model on the test splits; each model's test is run once. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { evaluateModel, type Evaluation } from '../../compress';
+import { writeFileAtomic } from '../../files';
+import { progressOf, runStage, type Context } from '../context';
+import { openModel, type FeatureCache } from '../models';
+import type { Artifact } from '../run-folder';
+import type { Source } from './compress';
+
+/** By test split, one evaluation a language. */
+export type Evaluations = Record<string, Evaluation[]>;
+
+const file = 'evaluation.json';
+
+/** @param name of the model, in the run folder and in progress */
+export async function evaluateStage(
+  context: Context,
+  features: FeatureCache,
+  name: string,
+  source: Source,
+): Promise<{ artifact: Artifact; result: Evaluations }> {
+  const { recipe, corpusHash } = context;
+  const { generation, languages, corpus, evaluate } = recipe;
+  const inputs = { generation, languages, test: corpus.test, evaluate, corpusHash, source };
+  const make = async (target: string): Promise<void> => {
+    const { model, processor, dispose } = openModel(source.model);
+    const result: Evaluations = {};
+    for (const split of corpus.test) {
+      const utterances = context.splits[split]!;
+      result[split] = await evaluateModel(model, features.for(processor), utterances, languages, {
+        ...generation,
+        ...evaluate,
+        signal: context.options.signal,
+        onProgress: progressOf(context, `evaluating ${name} on ${split}`),
+      });
+    }
+    writeFileAtomic(join(target, file), `${JSON.stringify(result)}\n`);
+    dispose();
+  };
+  const artifact = await runStage(context, `evaluation-${name}`, inputs, make);
+  const text = readFileSync(join(artifact.dir, file), 'utf8');
+  return { artifact, result: JSON.parse(text) as Evaluations };
+}

@@ -1,0 +1,98 @@
+/** The teacher: a checkpoint as it is, fine-tuned, or trained from a random start. */
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileError } from '../../files';
+import { finetune, randomModel, trainTokenizer } from '../../compress';
+import { mergeLora } from '../../lora';
+import { Processor, saveModel } from '../../qwen2-audio';
+import { Tokenizer } from '../../text';
+import { transcribe } from '../../train/examples';
+import { JsonLines } from '../../train/log';
+import type { TrainingLogEntry } from '../../train/loop';
+import type { TrainingItem } from '../../train/translation';
+import { runStage, type Context } from '../context';
+import { checkpointHash, openModel, type FeatureCache, type LoadedModel } from '../models';
+import type { Recipe } from '../recipe';
+import type { Artifact } from '../run-folder';
+import { trainingLog } from '../training-log';
+
+/** The log of a training stage, in its artifact. */
+export const logFile = 'log.jsonl';
+
+export async function teacherStage(context: Context, features: FeatureCache): Promise<Artifact> {
+  const { recipe, corpusHash } = context;
+  const { teacher, languages, seed } = recipe;
+  if (teacher.train === undefined) return given(context, teacher.checkpoint!);
+  const start = teacher.checkpoint === undefined ? 'random' : checkpointHash(teacher.checkpoint);
+  const inputs = { teacher, start, corpusHash, languages, seed };
+  return runStage(context, 'teacher', inputs, async (target, work, hash) => {
+    const { model, processor, dispose } = startOf(context, work);
+    const { train } = teacher;
+    const log = trainingLog(context, 'teacher', join(work, logFile));
+    const adapter = await finetune(model, items(context), features.for(processor), {
+      seed,
+      ...train!,
+      onStep: log,
+      signal: context.options.signal,
+      state: {
+        path: join(work, 'state.safetensors'),
+        everySteps: train!.saveEvery,
+        fingerprint: hash,
+      },
+    });
+    if (adapter !== undefined) mergeLora(adapter);
+    saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
+    copyFileSync(join(work, logFile), join(target, logFile));
+    dispose();
+  });
+}
+
+/** A checkpoint that is the teacher already; it stays where it is. */
+function given(context: Context, dir: string): Artifact {
+  if (!existsSync(dir)) throw fileError('read', dir, { code: 'ENOENT' });
+  const artifact = { dir, hash: checkpointHash(dir), seconds: 0, reused: true };
+  context.options.onStage?.('teacher', artifact);
+  return artifact;
+}
+
+/** Where the teacher's checkpoint is, and its log, if there is one. */
+export function teacherFiles(recipe: Recipe, artifact: Artifact): { model: string; log?: string } {
+  if (recipe.teacher.train !== undefined) {
+    return { model: join(artifact.dir, 'model'), log: join(artifact.dir, logFile) };
+  }
+  return { model: artifact.dir, log: recipe.teacher.log };
+}
+
+function startOf(context: Context, work: string): LoadedModel {
+  const { teacher, languages, corpus, seed } = context.recipe;
+  if (teacher.checkpoint !== undefined) return openModel(teacher.checkpoint);
+  const { vocabSize, ...shape } = teacher.random!;
+  const tokenizerDir = join(work, 'tokenizer');
+  if (!existsSync(tokenizerDir)) {
+    mkdirSync(tokenizerDir);
+    trainTokenizer(tokenizerDir, context.splits[corpus.train]!, languages, vocabSize);
+  }
+  const processor = new Processor({
+    tokenizer: Tokenizer.fromPretrained(tokenizerDir),
+    maxSourcePositions: shape.audio.max_source_positions,
+  });
+  const model = randomModel(shape, processor, seed);
+  return { model, processor, dispose: () => model.dispose() };
+}
+
+function items(context: Context): TrainingItem[] {
+  const { corpus, languages, teacher } = context.recipe;
+  const asked = (teacher.train?.transcribeRate ?? 0) > 0;
+  return context.splits[corpus.train]!.map((utterance) => ({
+    utterance,
+    targets: [
+      ...(asked ? [{ task: transcribe, text: utterance.text }] : []),
+      ...languages.map((task) => ({ task, text: utterance.translations[task]! })),
+    ],
+  }));
+}
+
+/** Reads a training log, if there is one. */
+export function readLog(path: string | undefined): TrainingLogEntry[] {
+  return path === undefined ? [] : new JsonLines<TrainingLogEntry>(path).read();
+}
