@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AudioError, FeatureConfigError } from '../../lib/audio';
 import { FileError } from '../../lib/files';
+import { audioTokenCount } from '../../lib/qwen2-audio/lengths';
 import {
   AudioTooLongError,
   AudioTooShortError,
