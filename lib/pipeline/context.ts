@@ -16,6 +16,8 @@ export interface RunOptions {
   onProgress?: (progress: Progress) => void;
   onStage?: (name: string, artifact: Artifact) => void;
   signal?: AbortSignal;
+  /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
+  fromScratch?: boolean;
 }
 
 export interface Context {

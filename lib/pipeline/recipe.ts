@@ -1,5 +1,6 @@
 /** Recipes: the YAML file that a run follows. The schema's types are the program's types. */
 import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { PareError } from '../errors';
@@ -11,6 +12,7 @@ export class RecipeError extends PareError {}
 
 const count = z.number().int().positive();
 const rate = z.number().min(0).max(1);
+/** Relative to the recipe's own folder. */
 const path = z.string().min(1);
 
 const corpus = z.strictObject({
@@ -97,6 +99,8 @@ const teacher = z
     checkpoint: path.optional(),
     /** The log of its training, for the report. */
     log: path.optional(),
+    /** The recipe that made the checkpoint; followed instead when a run is asked `fromScratch`. */
+    madeBy: path.optional(),
     /** Instead of a checkpoint: a new vocabulary and random weights of this shape. */
     random: randomStart.optional(),
     train: z
@@ -121,7 +125,7 @@ const recipeSchema = z
     name: z.string().regex(/^[\w.-]+$/, 'letters, digits, dots and dashes only'),
     title: z.string().optional(),
     /** The run folder; relative to where the command is run. */
-    output: path,
+    output: z.string().min(1),
     seed: z.number().int().default(1),
     corpus: corpus.refine((c) => (c.path === undefined) !== (c.demo === undefined), {
       message: 'give either path or demo',
@@ -179,7 +183,10 @@ export function parseRecipe(text: string, where: string): Recipe {
   throw new RecipeError(`${where}: ${at === '' ? '' : `${at}: `}${key}; see recipes/ for examples`);
 }
 
-/** @throws RecipeError, FileError */
+/**
+ * Reads and checks a recipe; paths to what it reads are taken from its own folder.
+ * @throws RecipeError, FileError
+ */
 export function readRecipe(file: string): { recipe: Recipe; yaml: string } {
   let yaml: string;
   try {
@@ -187,5 +194,18 @@ export function readRecipe(file: string): { recipe: Recipe; yaml: string } {
   } catch (error) {
     throw fileError('read', file, error);
   }
-  return { recipe: parseRecipe(yaml, file), yaml };
+  const recipe = parseRecipe(yaml, file);
+  const at = (value: string | undefined): string | undefined =>
+    value === undefined ? undefined : resolve(dirname(file), value);
+  const { corpus, teacher } = recipe;
+  const absolute = {
+    ...teacher,
+    checkpoint: at(teacher.checkpoint),
+    log: at(teacher.log),
+    madeBy: at(teacher.madeBy),
+  };
+  return {
+    recipe: { ...recipe, corpus: { ...corpus, path: at(corpus.path) }, teacher: absolute },
+    yaml,
+  };
 }

@@ -38,6 +38,7 @@ export interface RunResult {
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file);
+  if (options.fromScratch) await trainTeacher(recipe, options);
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
@@ -84,6 +85,16 @@ export async function runRecipe(file: string, options: RunOptions = {}): Promise
   }
   const report = writeReport(context, { yaml, tested, timings, logs, search: search?.result });
   return { dir: context.folder.dir, student: current.model, ...report };
+}
+
+/** Follows the teacher's own recipe and puts what it made in the place of the checkpoint. */
+async function trainTeacher({ teacher }: Recipe, options: RunOptions): Promise<void> {
+  if (teacher.madeBy === undefined) {
+    throw new RecipeError('the recipe does not say how its teacher was made (teacher.madeBy)');
+  }
+  const { dir } = await runRecipe(teacher.madeBy, { ...options, fromScratch: false });
+  teacher.checkpoint = resolve(dir, 'teacher', 'model');
+  teacher.log = resolve(dir, 'teacher', 'log.jsonl');
 }
 
 function logPath(artifact: Artifact): string {

@@ -22,21 +22,24 @@ export const logFile = 'log.jsonl';
 export async function teacherStage(context: Context, features: FeatureCache): Promise<Artifact> {
   const { recipe, corpusHash } = context;
   const { teacher, languages, seed } = recipe;
-  if (teacher.train === undefined) return given(context, teacher.checkpoint!);
-  const start = teacher.checkpoint === undefined ? 'random' : checkpointHash(teacher.checkpoint);
-  const inputs = { teacher, start, corpusHash, languages, seed };
+  const { random, train, checkpoint } = teacher;
+  if (checkpoint !== undefined && !existsSync(checkpoint)) {
+    throw fileError('read', checkpoint, { code: 'ENOENT' });
+  }
+  if (train === undefined) return given(context, checkpoint!);
+  const start = checkpoint === undefined ? 'random' : checkpointHash(checkpoint);
+  const inputs = { random, train, start, corpusHash, languages, seed };
   return runStage(context, 'teacher', inputs, async (target, work, hash) => {
     const { model, processor, dispose } = startOf(context, work);
-    const { train } = teacher;
     const log = trainingLog(context, 'teacher', join(work, logFile));
     const adapter = await finetune(model, items(context), features.for(processor), {
       seed,
-      ...train!,
+      ...train,
       onStep: log,
       signal: context.options.signal,
       state: {
         path: join(work, 'state.safetensors'),
-        everySteps: train!.saveEvery,
+        everySteps: train.saveEvery,
         fingerprint: hash,
       },
     });
@@ -49,7 +52,6 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
 
 /** A checkpoint that is the teacher already; it stays where it is. */
 function given(context: Context, dir: string): Artifact {
-  if (!existsSync(dir)) throw fileError('read', dir, { code: 'ENOENT' });
   const artifact = { dir, hash: checkpointHash(dir), seconds: 0, reused: true };
   context.options.onStage?.('teacher', artifact);
   return artifact;
