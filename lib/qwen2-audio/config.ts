@@ -45,9 +45,9 @@ type Json = Record<string, unknown>;
 
 function section(raw: Json, key: string, where: string): Json {
   const value = raw[key];
-  if (value === undefined) throw new ConfigError(`${where}: "${key}" is missing`);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ConfigError(`${where}: "${key}" must be an object`);
+    const what = value === undefined ? 'is missing' : 'must be an object';
+    throw new ConfigError(`${where}: "${key}" ${what}; fetch the file again`);
   }
   return value as Json;
 }
@@ -55,9 +55,28 @@ function section(raw: Json, key: string, where: string): Json {
 function positive(raw: Json, key: string, fallback: number, where: string): number {
   const value = raw[key] ?? fallback;
   if (typeof value !== 'number' || !(value > 0)) {
-    throw new ConfigError(`${where}: "${key}" must be a positive number, not ${String(value)}`);
+    throw new ConfigError(
+      `${where}: "${key}" must be a positive number, not ${String(value)}; fetch the file again`,
+    );
   }
   return value;
+}
+
+function size(raw: Json, key: string, fallback: number, where: string): number {
+  const value = positive(raw, key, fallback, where);
+  if (Number.isInteger(value)) return value;
+  throw new ConfigError(
+    `${where}: "${key}" must be a whole number, not ${value}; fetch the file again`,
+  );
+}
+
+/** Only one value is implemented; another would be computed wrong in silence. */
+function only(raw: Json, key: string, value: string | boolean, where: string): void {
+  const given = raw[key] ?? value;
+  if (given === value) return;
+  throw new ConfigError(
+    `${where}: "${key}" is ${JSON.stringify(given)}; only ${JSON.stringify(value)} is supported`,
+  );
 }
 
 function ids(value: unknown): number[] {
@@ -66,7 +85,8 @@ function ids(value: unknown): number[] {
 }
 
 function divides(part: number, whole: number, what: string, where: string): void {
-  if (whole % part !== 0) throw new ConfigError(`${where}: ${what} (${whole} by ${part})`);
+  if (whole % part === 0) return;
+  throw new ConfigError(`${where}: ${what} (${whole} by ${part}); fetch the file again`);
 }
 
 /**
@@ -85,32 +105,30 @@ export function parseConfig(
   }
   const a = section(raw, 'audio_config', where);
   const t = section(raw, 'text_config', where);
-  const hiddenSize = positive(t, 'hidden_size', 4096, where);
-  const numAttentionHeads = positive(t, 'num_attention_heads', 32, where);
+  const hiddenSize = size(t, 'hidden_size', 4096, where);
+  const numAttentionHeads = size(t, 'num_attention_heads', 32, where);
   const rope = (t.rope_parameters ?? {}) as Json;
-  if (rope.rope_type !== undefined && rope.rope_type !== 'default') {
-    throw new ConfigError(`${where}: rope_type ${String(rope.rope_type)} is not supported`);
-  }
-  if (t.use_sliding_window === true) {
-    throw new ConfigError(`${where}: sliding-window attention is not supported`);
-  }
+  only(rope, 'rope_type', 'default', where);
+  only(t, 'use_sliding_window', false, where);
+  only(t, 'hidden_act', 'silu', where);
+  only(a, 'activation_function', 'gelu', where);
   const eos = [...ids(generation.eos_token_id), ...ids(t.eos_token_id), ...ids(raw.eos_token_id)];
   const eosTokenIds = eos.length > 0 ? [...new Set(eos)] : [151645, 151643];
   const audio: AudioConfig = {
-    numMelBins: positive(a, 'num_mel_bins', 128, where),
-    encoderLayers: positive(a, 'encoder_layers', 32, where),
-    encoderAttentionHeads: positive(a, 'encoder_attention_heads', 20, where),
-    encoderFfnDim: positive(a, 'encoder_ffn_dim', 5120, where),
-    dModel: positive(a, 'd_model', 1280, where),
-    maxSourcePositions: positive(a, 'max_source_positions', 1500, where),
+    numMelBins: size(a, 'num_mel_bins', 128, where),
+    encoderLayers: size(a, 'encoder_layers', 32, where),
+    encoderAttentionHeads: size(a, 'encoder_attention_heads', 20, where),
+    encoderFfnDim: size(a, 'encoder_ffn_dim', 5120, where),
+    dModel: size(a, 'd_model', 1280, where),
+    maxSourcePositions: size(a, 'max_source_positions', 1500, where),
   };
   const text: TextConfig = {
-    vocabSize: positive(t, 'vocab_size', 151936, where),
+    vocabSize: size(t, 'vocab_size', 151936, where),
     hiddenSize,
-    intermediateSize: positive(t, 'intermediate_size', 22016, where),
-    numHiddenLayers: positive(t, 'num_hidden_layers', 32, where),
+    intermediateSize: size(t, 'intermediate_size', 22016, where),
+    numHiddenLayers: size(t, 'num_hidden_layers', 32, where),
     numAttentionHeads,
-    numKeyValueHeads: positive(t, 'num_key_value_heads', 32, where),
+    numKeyValueHeads: size(t, 'num_key_value_heads', 32, where),
     headDim: positive(t, 'head_dim', hiddenSize / numAttentionHeads, where),
     rmsNormEps: positive(t, 'rms_norm_eps', 1e-6, where),
     ropeTheta: positive({ ...t, ...rope }, 'rope_theta', 10000, where),

@@ -3,8 +3,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../errors';
 import { fileError } from '../files';
-import { isQuantized, Linear4bit } from '../nf4';
+import { isQuantized, Linear4bit, QuantStateError } from '../nf4';
 import { keep, nn, type DType, type Tensor } from '../torch';
+import { isFloating } from '../torch/dtype';
 import { readSafetensors } from '../torch/safetensors';
 import { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
 import { Qwen2Audio } from './model';
@@ -33,7 +34,7 @@ export function readJson(path: string): Json {
   } catch (cause) {
     throw new CheckpointError(`${path} is not valid JSON; fetch it again`, { cause });
   }
-  throw new CheckpointError(`${path} does not hold a JSON object`);
+  throw new CheckpointError(`${path} does not hold a JSON object; fetch it again`);
 }
 
 /** config.json and generation_config.json of a checkpoint folder. */
@@ -53,11 +54,11 @@ export function checkpointFiles(dir: string): string[] {
   const index = join(dir, 'model.safetensors.index.json');
   if (!existsSync(index)) {
     throw new CheckpointError(
-      `${dir} has neither model.safetensors nor model.safetensors.index.json`,
+      `${dir} has neither model.safetensors nor model.safetensors.index.json; fetch the weights`,
     );
   }
   const map = readJson(index).weight_map;
-  if (typeof map !== 'object' || map === null) {
+  if (typeof map !== 'object' || map === null || Object.keys(map).length === 0) {
     throw new CheckpointError(`${index} has no weight_map; fetch it again`);
   }
   const files = [...new Set(Object.values(map as Record<string, unknown>))].map(String).sort();
@@ -104,7 +105,7 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
     const model = new Qwen2Audio(config);
     nn.replaceModules(model, (name, module) =>
       module instanceof nn.Linear && isQuantized(state, name)
-        ? Linear4bit.fromStateDict(state, name)
+        ? quantizedLinear(dir, name, module, state)
         : undefined,
     );
     assignAll(dir, model, state, options.dtype);
@@ -131,6 +132,45 @@ function checkLayerCount(dir: string, config: Qwen2AudioConfig, state: Map<strin
   );
 }
 
+/** The 4-bit layer in the place of `plain`, whose sizes and bias it must have. */
+function quantizedLinear(
+  dir: string,
+  name: string,
+  plain: nn.Linear,
+  state: ReadonlyMap<string, Tensor>,
+): Linear4bit {
+  let layer: Linear4bit;
+  try {
+    layer = Linear4bit.fromStateDict(state, name);
+  } catch (error) {
+    if (!(error instanceof QuantStateError)) throw error;
+    throw new QuantStateError(`${dir}: ${error.message}`, { cause: error });
+  }
+  const want = [plain.outFeatures, plain.inFeatures];
+  checkShape(dir, `${name}.weight`, layer.quantState.shape, want);
+  if (plain.bias === undefined) return layer;
+  if (layer.bias === undefined) throw missing(dir, `${name}.bias`);
+  checkShape(dir, `${name}.bias`, layer.bias.shape, want.slice(0, 1));
+  return layer;
+}
+
+function missing(dir: string, name: string): CheckpointError {
+  return new CheckpointError(`${dir}: tensor ${name} is missing; fetch the weights again`);
+}
+
+function checkShape(
+  dir: string,
+  name: string,
+  have: readonly number[],
+  want: readonly number[],
+): void {
+  if (have.join() === want.join()) return;
+  throw new CheckpointError(
+    `${dir}: tensor ${name} has shape [${have}], config.json asks for [${want}]; ` +
+      'the two are not of one checkpoint',
+  );
+}
+
 // The tensors of the file become the parameters: nothing is copied unless the dtype changes.
 function assignAll(
   dir: string,
@@ -145,11 +185,12 @@ function assignAll(
       used.add(name);
       if (module instanceof Linear4bit) continue;
       const source = state.get(name);
-      if (source === undefined) throw new CheckpointError(`${dir}: tensor ${name} is missing`);
-      const [have, want] = [source.shape, target.shape];
-      if (have.join() !== want.join()) {
+      if (source === undefined) throw missing(dir, name);
+      checkShape(dir, name, source.shape, target.shape);
+      if (!isFloating(source.dtype)) {
         throw new CheckpointError(
-          `${dir}: tensor ${name} has shape [${have}], config.json asks for [${want}]`,
+          `${dir}: tensor ${name} is ${source.dtype}, of a quantisation that is not known; ` +
+            'use weights in full precision or in NF4 of bitsandbytes',
         );
       }
       const property = own as 'weight' | 'bias';
@@ -163,7 +204,8 @@ function assignAll(
   const unexpected = [...state.keys()].find((name) => !used.has(name));
   if (unexpected !== undefined) {
     throw new CheckpointError(
-      `${dir}: tensor ${unexpected} belongs to no part of the model that config.json describes`,
+      `${dir}: tensor ${unexpected} belongs to no part of the model that config.json describes; ` +
+        'the two are not of one checkpoint',
     );
   }
   keep(model);

@@ -1,7 +1,7 @@
 /** Writing Hugging Face checkpoints that transformers (and bitsandbytes) load. */
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
+import { fileError, FileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
 import { PareError } from '../errors';
 import { baseStateDict } from '../lora';
 import { Linear4bit } from '../nf4';
@@ -51,8 +51,11 @@ export function saveModel(
     syncFolder(temporary);
     renameSync(temporary, dir);
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw error instanceof PareError ? error : fileError('write', dir, error);
+    // Below a file there is nothing to remove, and rmSync would throw an error of its own.
+    if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });
+    if (error instanceof PareError && !(error instanceof FileError)) throw error;
+    // The folder that was asked for, not a file in the temporary one.
+    throw fileError('write', dir, error instanceof FileError ? error.cause : error);
   }
 }
 

@@ -1,6 +1,9 @@
 /** The tiny Qwen2-Audio of test/oracle/model.py, its clips, and what transformers made of them. */
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { LogMel } from '../../lib/audio';
 import { Linear4bit } from '../../lib/nf4';
 import {
@@ -10,7 +13,7 @@ import {
   type Example,
   type Qwen2Audio,
 } from '../../lib/qwen2-audio';
-import { loadSafetensors, nn, type Tensor } from '../../lib/torch';
+import { loadSafetensors, memory, nn, writeSafetensors, type Tensor } from '../../lib/torch';
 
 export const vectorsFolder: string = join(__dirname, '../oracle/vectors');
 export const tinyFolder: string = join(vectorsFolder, 'tiny-model');
@@ -92,4 +95,32 @@ export function difference(a: Tensor, b: Tensor): number {
   expect(a.shape).toEqual(b.shape);
   const [x, y] = [a.detach().toArray(), b.detach().toArray()];
   return x.reduce((most, value, i) => Math.max(most, Math.abs(value - y[i]!)), 0);
+}
+
+/** A copy of the checkpoint to damage. */
+export function copyTiny(to: string): void {
+  cpSync(tinyFolder, to, { recursive: true });
+}
+
+/** Writes a checkpoint's tensors under other names; `undefined` leaves one out. */
+export function rename(dir: string, nameOf: (name: string) => string | undefined): void {
+  const path = join(dir, 'model.safetensors');
+  const renamed = [...loadSafetensors(path)].flatMap(([name, value]) => {
+    const other = nameOf(name);
+    return other === undefined ? [] : [[other, value] as const];
+  });
+  writeSafetensors(path, renamed);
+}
+
+/** Waits until tensors that were dropped without `dispose()` are freed, so that counts stay put. */
+export async function settle(): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let before = NaN; before !== memory().handles;) {
+    before = memory().handles;
+    for (let i = 0; i < 3; i++) {
+      collect();
+      await setImmediate();
+    }
+  }
 }
