@@ -52,7 +52,7 @@ function addonIsCurrent(libtorch) {
  */
 async function buildAddon(libtorch) {
   const inputs = addonInputs(libtorch);
-  const jobs = Math.min(os.cpus().length, Math.floor(os.freemem() / BYTES_PER_JOB) || 1);
+  const jobs = Math.min(os.availableParallelism(), Math.floor(os.freemem() / BYTES_PER_JOB) || 1);
   const cmakeJs = path.join(path.dirname(require.resolve('cmake-js/package.json')), 'bin/cmake-js');
   const definitions = {
     LIBTORCH: libtorch.root,
