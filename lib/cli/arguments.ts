@@ -1,0 +1,50 @@
+/** Option values that are checked before anything is loaded, and how help shows examples. */
+import { InvalidArgumentError } from 'commander';
+import { PareError } from '../errors';
+
+/** The command line makes no sense: exit status 2. */
+export class UsageError extends PareError {}
+
+/** For commander: a whole number of at least 1. */
+export function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('It must be a whole number of at least 1.');
+}
+
+/** For commander: a whole number of at least 0. */
+export function wholeNumber(text: string): number {
+  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  throw new InvalidArgumentError('It must be a whole number of at least 0.');
+}
+
+/** For commander: `3,5,8-10` is [3, 5, 8, 9, 10]. */
+export function layerList(text: string): number[] {
+  const layers = text.split(',').flatMap((part) => {
+    const match = /^\s*(\d+)(?:\s*-\s*(\d+))?\s*$/.exec(part);
+    const first = Number(match?.[1]);
+    const last = Number(match?.[2] ?? first);
+    if (match === null || last < first || last > 100_000) {
+      throw new InvalidArgumentError(`'${part}' is neither a layer nor a range such as 8-10.`);
+    }
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+  const twice = layers.find((layer, i) => layers.indexOf(layer) !== i);
+  if (twice !== undefined) throw new InvalidArgumentError(`Layer ${twice} is there twice.`);
+  return layers.sort((a, b) => a - b);
+}
+
+/** For commander: an option that can be given again, or with a list: `--to German,Chinese`. */
+export function collect(text: string, previous: string[] = []): string[] {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  if (items.length === 0) throw new InvalidArgumentError('It must not be empty.');
+  return [...previous, ...items];
+}
+
+/** The end of a command's help. */
+export function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
+}

@@ -1,0 +1,119 @@
+import { Command } from 'commander';
+import type { Evaluation, MetricKey } from '../../compress';
+import { collect, examples, positiveInteger, UsageError } from '../arguments';
+import type { Context } from '../context';
+import { Progress } from '../progress';
+
+interface Options {
+  model: string;
+  adapter?: string;
+  corpus: string;
+  split: string;
+  to?: string[];
+  limit?: number;
+  maxNewTokens: number;
+  batchSize: number;
+  json?: boolean;
+}
+
+export function evaluateCommand(context: Context): Command {
+  return new Command('evaluate')
+    .description('Translate a split of a corpus and score it, every metric with its interval.')
+    .requiredOption('--model <dir>', 'checkpoint folder')
+    .requiredOption('--corpus <dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .option('--split <name>', 'split to translate', 'test')
+    .option('--to <language>', 'German, Chinese or a code; all targets unless given', collect)
+    .option('--limit <n>', 'utterances at most, from the beginning', positiveInteger)
+    .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
+    .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
+    .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
+    .option('--json', 'print {model, corpus, split, language, segments, scores, …}, one a language')
+    .addHelpText(
+      'after',
+      examples(
+        'pare evaluate --model checkpoints/student --corpus corpora/demo',
+        'pare evaluate --model checkpoints/student --corpus corpora/demo --to German --json',
+        'pare evaluate --model checkpoints/student --corpus corpora/demo --split dev --limit 50',
+      ) + '\nScores are 0 to 100; intervals are of 95 %, by 1000 seeded bootstrap resamples.\n',
+    )
+    .action(async (options: Options) => {
+      const { openCorpus } = await import('../../data');
+      const corpus = openCorpus(options.corpus);
+      const languages = await targetCodes(options.to, corpus.description.languages.targets);
+      const utterances = corpus.read(options.split).slice(0, options.limit);
+      const { SpeechTranslator } = await import('../../qwen2-audio/translator');
+      const { evaluateModel } = await import('../../compress');
+      const { Features } = await import('../../train/examples');
+      const { model, adapter, split, maxNewTokens, batchSize } = options;
+      const translator = SpeechTranslator.load(model, { adapter });
+      const progress = new Progress(context.stderr);
+      try {
+        const features = new Features(corpus, translator.processor);
+        await features.load(utterances, progress.labelled('reading speech'));
+        for (const language of languages) {
+          const label = `translating (${language})`;
+          const onProgress = progress.labelled(label);
+          const run = { maxNewTokens, batchSize, onProgress };
+          const evaluations = await evaluateModel(
+            translator.model,
+            features,
+            utterances,
+            [language],
+            run,
+          );
+          const names = { model, corpus: options.corpus, split };
+          for (const evaluation of evaluations) {
+            progress.around(() => show(context, names, evaluation, options.json ?? false));
+          }
+        }
+      } finally {
+        progress.stop();
+        translator.dispose();
+      }
+    });
+}
+
+/** Codes of the languages asked for, by code or by name. */
+async function targetCodes(
+  asked: readonly string[] | undefined,
+  targets: readonly string[],
+): Promise<string[]> {
+  if (asked === undefined) return [...targets];
+  const { languageNames } = await import('../../train/examples');
+  const codes = asked.map((language) => {
+    const code = targets.find(
+      (target) => target === language || languageNames[target] === language,
+    );
+    if (code !== undefined) return code;
+    const known = targets.map((target) => languageNames[target] ?? target).join(', ');
+    throw new UsageError(`the corpus has no references in ${language}; it has ${known}`);
+  });
+  return [...new Set(codes)];
+}
+
+const metricNames: Record<MetricKey, string> = {
+  bleu: 'BLEU',
+  chrf: 'chrF',
+  'chrf++': 'chrF++',
+  exactMatch: 'exact match',
+};
+
+function show(
+  context: Context,
+  names: { model: string; corpus: string; split: string },
+  evaluation: Evaluation,
+  json: boolean,
+): void {
+  const { language, segments, scores, tokensPerSecond } = evaluation;
+  if (json) {
+    context.print(JSON.stringify({ ...names, language, segments, scores, tokensPerSecond }));
+    return;
+  }
+  const speed = tokensPerSecond.toFixed(1);
+  context.print(`${names.split}, ${language}: ${segments} segments, ${speed} tokens/s`);
+  for (const [key, { score, low, high, signature }] of Object.entries(scores)) {
+    const name = metricNames[key as MetricKey].padEnd(12);
+    const interval = `[${low.toFixed(2)}, ${high.toFixed(2)}]`;
+    context.print(`  ${name}${score.toFixed(2).padStart(6)}  ${interval.padEnd(18)}${signature}`);
+  }
+}

@@ -1,0 +1,81 @@
+/** The program `pare`: its commands, and how each of its ends becomes an exit status. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { examples, UsageError } from './arguments';
+import { doctorCommand } from './commands/doctor';
+import { evaluateCommand } from './commands/evaluate';
+import { inspectCommand } from './commands/inspect';
+import { pruneCommand } from './commands/prune';
+import { runCommand } from './commands/run';
+import { scoreCommand } from './commands/score';
+import { translateCommand } from './commands/translate';
+import type { Context } from './context';
+
+// Commands load what they need when they run: `pare --help`, `score`, `inspect` and `doctor` work
+// without the addon.
+const commands: readonly ((context: Context) => Command)[] = [
+  runCommand,
+  translateCommand,
+  evaluateCommand,
+  scoreCommand,
+  pruneCommand,
+  inspectCommand,
+  doctorCommand,
+];
+
+/** The version in package.json, two levels up from lib/cli as from dist/cli. */
+export function packageVersion(): string {
+  const path = join(__dirname, '../../package.json');
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+}
+
+function program(context: Context): Command {
+  const root = new Command('pare')
+    .description('Make large speech-translation models small.')
+    .version(packageVersion(), '-V, --version')
+    .addHelpText(
+      'after',
+      examples(
+        'pare run recipes/demo.yaml',
+        'pare translate --model checkpoints/student --to German talk.wav',
+        'pare inspect checkpoints/student --json',
+        'pare doctor',
+      ) + '\nExit status: 0 good, 1 something failed, 2 the command line makes no sense.\n',
+    );
+  for (const command of commands) root.addCommand(command(context));
+  for (const command of [root, ...root.commands]) {
+    command
+      .exitOverride()
+      .showHelpAfterError(false)
+      .configureOutput({
+        writeOut: (text) => context.stdout.write(text),
+        writeErr: (text) => context.stderr.write(text),
+        // Commander's errors are reported below, as all others.
+        outputError: () => undefined,
+      });
+  }
+  return root;
+}
+
+/**
+ * Runs one command line.
+ * @param args without `node` and the program's name
+ * @returns the exit status: 0 good, 1 failure, 2 usage
+ */
+export async function runProgram(args: readonly string[], context: Context): Promise<number> {
+  try {
+    await program(context).parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) {
+      context.fail(error, error instanceof UsageError ? 2 : 1);
+    } else if (error.code === 'commander.help') {
+      // No command was given; commander has written the help to standard error.
+      context.exitCode = 2;
+    } else if (error.exitCode !== 0) {
+      const message = error.message.replace(/^error: /, '');
+      context.fail(new UsageError(`${message} (see pare --help)`), 2);
+    }
+  }
+  return context.exitCode;
+}

@@ -1,0 +1,27 @@
+/** `pare`: the rooms by their names, and what most programs need in front. */
+export { PareError } from './errors';
+export {
+  SpeechTranslator,
+  type BatchRequest,
+  type SpeechInput,
+  type Translation,
+  type TranslationOutcome,
+  type TranslationRequest,
+  type TranslatorOptions,
+} from './qwen2-audio/translator';
+export { account, logicalParameters, type Accounting } from './qwen2-audio/accounting';
+export { loadModel, Processor, Qwen2Audio, saveModel } from './qwen2-audio';
+export { pruneCheckpoint, type PruneOptions } from './compress/prune-checkpoint';
+export { runRecipe, type RunOptions, type RunResult } from './pipeline';
+
+export * as torch from './torch';
+export * as nf4 from './nf4';
+export * as lora from './lora';
+export * as audio from './audio';
+export * as text from './text';
+export * as qwen2Audio from './qwen2-audio';
+export * as data from './data';
+export * as metrics from './metrics';
+export * as compress from './compress';
+export * as pipeline from './pipeline';
+export * as report from './report';

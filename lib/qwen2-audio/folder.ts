@@ -1,0 +1,72 @@
+/** The files of a checkpoint folder. Needs no addon. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PareError } from '../errors';
+import { fileError } from '../files';
+import { parseConfig, type Qwen2AudioConfig } from './config';
+
+/** A checkpoint folder that is incomplete or does not fit its config. */
+export class CheckpointError extends PareError {}
+
+type Json = Record<string, unknown>;
+
+/** The subfolder of a checkpoint that holds its adapter, if it has one. */
+export const adapterFolder = 'adapter';
+
+/** The object in a JSON file. */
+export function readJson(path: string): Json {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw fileError('read', path, error);
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  } catch (cause) {
+    throw new CheckpointError(`${path} is not valid JSON; fetch it again`, { cause });
+  }
+  throw new CheckpointError(`${path} does not hold a JSON object; fetch it again`);
+}
+
+/** config.json and generation_config.json of a checkpoint folder. */
+export function readConfig(dir: string): Qwen2AudioConfig {
+  const path = join(dir, 'config.json');
+  if (!existsSync(path)) {
+    throw new CheckpointError(`${dir} has no config.json; give the folder of a checkpoint`);
+  }
+  const generation = join(dir, 'generation_config.json');
+  return parseConfig(readJson(path), existsSync(generation) ? readJson(generation) : {}, path);
+}
+
+/** The safetensors files of a checkpoint: one, or the shards that its index names. */
+export function checkpointFiles(dir: string): string[] {
+  const single = join(dir, 'model.safetensors');
+  if (existsSync(single)) return [single];
+  const index = join(dir, 'model.safetensors.index.json');
+  if (!existsSync(index)) {
+    throw new CheckpointError(
+      `${dir} has neither model.safetensors nor model.safetensors.index.json; fetch the weights`,
+    );
+  }
+  const map = readJson(index).weight_map;
+  if (typeof map !== 'object' || map === null || Object.keys(map).length === 0) {
+    throw new CheckpointError(`${index} has no weight_map; fetch it again`);
+  }
+  const files = [...new Set(Object.values(map as Record<string, unknown>))].map(String).sort();
+  const missing = files.find((file) => !existsSync(join(dir, file)));
+  if (missing !== undefined) {
+    throw new CheckpointError(
+      `${join(dir, missing)} is missing; the index names it, fetch it again`,
+    );
+  }
+  return files.map((file) => join(dir, file));
+}
+
+/** Where a checkpoint's adapter is: the folder given, or its own subfolder if there is one. */
+export function adapterOf(dir: string, given?: string): string | undefined {
+  if (given !== undefined) return given;
+  const own = join(dir, adapterFolder);
+  return existsSync(join(own, 'adapter_config.json')) ? own : undefined;
+}

@@ -1,0 +1,75 @@
+import { oneLine, pare, pareWith } from './invoke';
+
+const commands = ['run', 'translate', 'evaluate', 'score', 'prune', 'inspect', 'doctor'];
+
+describe('the program', () => {
+  test('names every command in its help', async () => {
+    const { exitCode, stdout, stderr } = await pare('--help');
+    expect(exitCode).toBe(0);
+    expect(stderr).toBe('');
+    for (const command of commands) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+  });
+
+  test.each(commands)('%s has help with at least two examples', async (command) => {
+    const { exitCode, stdout } = await pare(command, '--help');
+    expect(exitCode).toBe(0);
+    const shown = stdout.slice(stdout.indexOf('Examples:')).match(/^ {2}pare /gm) ?? [];
+    expect(shown.length).toBeGreaterThanOrEqual(2);
+    expect(stdout.match(new RegExp(`^  pare ${command}\\b`, 'gm'))?.length).toBe(shown.length);
+  });
+
+  test('says its version', async () => {
+    const { version } = jest.requireActual<{ version: string }>('../../package.json');
+    expect(await pare('--version')).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  test.each([
+    { args: ['frobnicate'], says: 'frobnicate' },
+    { args: ['inspect', 'x', '--frobnicate'], says: '--frobnicate' },
+    { args: ['inspect'], says: 'dir' },
+    { args: ['inspect', 'x', 'y'], says: 'too many arguments' },
+    { args: ['translate', 'x.wav', '--model', 'm'], says: '--to' },
+    { args: ['translate', 'x.wav', '--to', 'German'], says: '--model' },
+    { args: ['translate', '--model', 'm', '--to', 'German'], says: 'file' },
+    {
+      args: ['translate', 'x.wav', '--model', 'm', '--to', 'German', '--batch-size', '0'],
+      says: 'at least 1',
+    },
+    { args: ['score', 'a', 'b'], says: '--metric' },
+    { args: ['score', 'a', 'b', '--metric', 'ter'], says: 'bleu, chrf, chrf++' },
+    { args: ['score', 'a', 'b', '--metric', 'chrf', '--tokenize', 'zh'], says: 'tokenizer' },
+    { args: ['prune', 'm', '--layers', '3,x', '--output', 'o'], says: "'x'" },
+    { args: ['prune', 'm', '--layers', '5-3', '--output', 'o'], says: "'5-3'" },
+    { args: ['prune', 'm', '--layers', '3,2-4', '--output', 'o'], says: 'twice' },
+  ])('$args is a wrong use', async ({ args, says }) => {
+    const { exitCode, stdout, stderr } = await pare(...args);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(oneLine);
+    expect(stderr).toContain(says);
+  });
+
+  test('no command at all shows the help and is a wrong use', async () => {
+    const { exitCode, stdout, stderr } = await pare();
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain('Usage: pare');
+  });
+
+  test('a failure is one line, with a stack only where PARE_DEBUG asks', async () => {
+    const short = await pareWith({ PARE_DEBUG: '' }, 'inspect', '/nowhere');
+    expect(short).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(short.stderr).toMatch(oneLine);
+    expect(short.stderr).toContain('/nowhere has no config.json');
+    const long = await pareWith({ PARE_DEBUG: '1' }, 'inspect', '/nowhere');
+    expect(long.exitCode).toBe(1);
+    expect(long.stderr).toMatch(/^pare: .*\n.*CheckpointError.*\n\s+at /);
+  });
+
+  test('a recipe that cannot be followed is told before anything is loaded', async () => {
+    const missing = await pare('run', '/nowhere/recipe.yaml');
+    expect(missing).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(missing.stderr).toMatch(oneLine);
+    expect(missing.stderr).toContain('/nowhere/recipe.yaml');
+  });
+});
