@@ -66,11 +66,16 @@ interface Prepared {
  * ```
  */
 export class SpeechTranslator {
+  readonly adapter: LoraAdapter | undefined;
+
+  /** Takes the model, and the adapter that is attached to it, over. */
   constructor(
     readonly model: Qwen2Audio,
     readonly processor: Processor,
-    readonly adapter?: LoraAdapter,
-  ) {}
+    adapter?: LoraAdapter,
+  ) {
+    this.adapter = adapter;
+  }
 
   /**
    * Loads a checkpoint folder with its processor, and its adapter if it has one.

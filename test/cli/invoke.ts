@@ -32,4 +32,4 @@ export function jsonLines(stdout: string): Record<string, unknown>[] {
 }
 
 /** What a failing command must leave on standard error: one line that begins with `pare: `. */
-export const oneLine = /^pare: [^\n]+\n$/;
+export const oneLine: RegExp = /^pare: [^\n]+\n$/;

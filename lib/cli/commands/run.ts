@@ -47,6 +47,7 @@ export function runCommand(context: Context): Command {
           context.print(`\nstudent: ${student}\nreport:  ${reportPath}`);
         }
       } catch (error) {
+        progress.stop();
         if (!isAbort(error)) throw error;
         context.fail(error);
         context.note('the same command goes on where this run was');

@@ -1,0 +1,83 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Context } from '../../lib/cli/context';
+import { runProgram } from '../../lib/cli/program';
+import { tinySplits, writeCorpus } from '../pipeline/tiny-corpus';
+import { tinyRecipe, writeRecipe } from '../pipeline/tiny-recipe';
+import { jsonLines, oneLine, pare } from './invoke';
+
+jest.setTimeout(300_000);
+
+let folder: string;
+let output: string;
+let recipe: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pare-run-'));
+  output = join(folder, 'run');
+  const corpus = join(folder, 'corpus');
+  writeCorpus(corpus, tinySplits(corpus));
+  // From teacher to pruned student: the rest of the chain is the pipeline's own test.
+  const { heal: _, distill: __, ...short } = tinyRecipe(corpus, output);
+  recipe = writeRecipe(folder, { ...short, importance: { remove: 1, criterion: 'chrf' } });
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('pare run', () => {
+  test('an interrupted run says how to go on, and the same command does', async () => {
+    let stderr = '';
+    const interrupting = {
+      write: (text: string): void => {
+        stderr += text;
+        // The line that a stage leaves, not one of its progress.
+        if (/^teacher: \d+ s\n$/.test(text)) process.emit('SIGINT');
+      },
+    };
+    const context = new Context({ write: (text) => expect(text).toBe('') }, interrupting);
+    expect(await runProgram(['run', recipe], context)).toBe(1);
+    expect(stderr).toContain('pare: interrupted\n');
+    expect(stderr.trimEnd().split('\n').at(-1)).toContain('the same command goes on');
+    expect(existsSync(join(output, 'report.html'))).toBe(false);
+    expect(process.listenerCount('SIGINT')).toBe(0);
+
+    const result = await pare('run', recipe, '--json');
+    expect(result.exitCode).toBe(0);
+    expect(result.stderr).toMatch(/^teacher: taken from before$/m);
+    expect(result.stderr).toMatch(/^importance: \d+ s$/m);
+    const [summary, ...more] = jsonLines(result.stdout);
+    expect(more).toEqual([]);
+    expect(summary).toEqual({
+      dir: output,
+      student: expect.stringContaining(output),
+      reportPath: join(output, 'report.html'),
+      models: expect.any(Array),
+    });
+    const models = summary!.models as { name: string; size: { decoderLayers: number } }[];
+    expect(models[0]).toMatchObject({ name: 'teacher', size: { decoderLayers: 5 } });
+    expect(models.at(-1)).toMatchObject({ role: 'student', size: { decoderLayers: 4 } });
+    const inspected = await pare('inspect', String(summary!.student), '--json');
+    expect(jsonLines(inspected.stdout)[0]).toMatchObject(models.at(-1)!.size);
+  });
+
+  test('a finished run is taken from its folder; the table says where the report is', async () => {
+    const { exitCode, stdout, stderr } = await pare('run', recipe);
+    expect(exitCode).toBe(0);
+    for (const line of stderr.trimEnd().split('\n')) expect(line).toContain('taken from before');
+    expect(stdout).toContain('BLEU');
+    expect(stdout).toContain(`report:  ${join(output, 'report.html')}`);
+    expect(readFileSync(join(output, 'report.html'), 'utf8')).toContain('<svg');
+  });
+
+  test.each([
+    { change: { importence: {} }, says: 'importence' },
+    { change: { name: 'other' }, says: 'tiny' },
+    { change: { generation: { maxNewTokens: 0 } }, says: 'generation.maxNewTokens' },
+  ])('$change: one line', async ({ change, says }) => {
+    const wrong = { ...tinyRecipe(join(folder, 'corpus'), output), ...change };
+    const result = await pare('run', writeRecipe(folder, wrong, 'wrong.yaml'));
+    expect(result).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(result.stderr).toMatch(oneLine);
+    expect(result.stderr).toContain(says);
+  });
+});
