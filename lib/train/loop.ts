@@ -49,7 +49,8 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
 /**
  * Trains with AdamW until `steps`. With a state file, goes on where it was: parameters, optimiser,
  * libtorch's random numbers, step.
- * @throws TrainingError when the loss is not finite; parameters are as after the last good step
+ * @throws TrainingError when loss or gradient are not finite; parameters are as after the last
+ * good step
  */
 export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> {
   const { parameters, steps, state, signal } = options;
@@ -66,9 +67,27 @@ export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> 
       }
       await setImmediate();
     }
+  } catch (error) {
+    // What a step left unfinished must not reach a later run.
+    discardCheckpoints();
+    optimizer.zeroGrad();
+    throw error;
   } finally {
     optimizer.dispose();
   }
+}
+
+function checkFinite(
+  what: string,
+  value: number,
+  step: number,
+  { learningRate }: OptimizerOptions,
+): void {
+  if (Number.isFinite(value)) return;
+  throw new TrainingError(
+    `the ${what} is ${value} at step ${step + 1}; lower the learning rate ` +
+      `(${learningRate}) or look for a damaged example`,
+  );
 }
 
 function trainStep<Micro>(
@@ -83,14 +102,7 @@ function trainStep<Micro>(
     scope(() => {
       const { loss, metrics = {} } = options.loss(micro, step);
       const value = loss.item();
-      if (!Number.isFinite(value)) {
-        discardCheckpoints();
-        optimizer.zeroGrad();
-        throw new TrainingError(
-          `the loss is ${value} at step ${step + 1}; lower the learning rate ` +
-            `(${options.learningRate}) or look for a damaged example`,
-        );
-      }
+      checkFinite('loss', value, step, options);
       total += value;
       for (const [name, number] of Object.entries(metrics)) sums[name] = (sums[name] ?? 0) + number;
       backward(loss);
@@ -105,6 +117,8 @@ function trainStep<Micro>(
   const learningRate = options.learningRate * factor;
   const maxNorm = options.maxGradNorm || Infinity;
   const gradNorm = optim.clipGradNorm(optimizer.parameters, maxNorm);
+  // A finite loss can have a gradient that is not; a step with it would ruin every parameter.
+  checkFinite('norm of the gradient', gradNorm, step, options);
   optimizer.step(learningRate);
   optimizer.zeroGrad();
   const seconds = (performance.now() - started) / 1000;

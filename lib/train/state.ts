@@ -45,6 +45,14 @@ export function loadTrainingState(
         `${file.path} is the state of a run with other settings; remove it to start anew`,
       );
     }
+    for (const [name, { shape }] of parameters) {
+      const { shape: saves } = saved.info(`parameter.${name}`);
+      if (saves.join() === shape.join()) continue;
+      throw new TrainingError(
+        `${file.path}: ${name} has shape [${saves}], the model's has [${shape}]; ` +
+          'remove the file to start anew',
+      );
+    }
     scope(() =>
       noGrad(() => {
         for (const [name, target] of parameters) target.copy_(saved.tensor(`parameter.${name}`));

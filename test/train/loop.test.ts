@@ -1,0 +1,286 @@
+/** The training loop on a small network: resume, errors, abort. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PareError } from '../../lib/errors';
+import {
+  Generator,
+  manualSeed,
+  memory,
+  nn,
+  randn,
+  SafetensorsError,
+  tensor,
+  type Tensor,
+} from '../../lib/torch';
+import { TrainingError } from '../../lib/train/error';
+import { train, type TrainingLogEntry, type TrainOptions } from '../../lib/train/loop';
+import { scheduleFactor } from '../../lib/train/schedule';
+
+jest.setTimeout(60_000);
+let folder: string;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'pare-train-'))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** Two layers with dropout between, so that a step depends on libtorch's random numbers. */
+class Network extends nn.Module {
+  first = new nn.Linear(6, 16, { generator: new Generator(1) });
+  drop = new nn.Dropout(0.3);
+  last = new nn.Linear(16, 2, { generator: new Generator(2) });
+
+  forward(x: Tensor): Tensor {
+    return this.last.forward(this.drop.forward(this.first.forward(x)));
+  }
+}
+
+interface Micro {
+  step: number;
+  part: number;
+}
+
+interface Run {
+  network: Network;
+  losses: number[];
+  entries: TrainingLogEntry[];
+  options: TrainOptions<Micro>;
+}
+
+/** Six steps of two micro-batches each, whose data depend on step and part alone. */
+function makeRun(overrides: Partial<TrainOptions<Micro>> = {}): Run {
+  const network = new Network();
+  const losses: number[] = [];
+  const entries: TrainingLogEntry[] = [];
+  const options: TrainOptions<Micro> = {
+    parameters: new Map(network.namedParameters()),
+    steps: 6,
+    learningRate: 0.05,
+    weightDecay: 0.01,
+    maxGradNorm: 1,
+    warmupSteps: 2,
+    microBatches: (step) => [0, 1].map((part) => ({ step, part })),
+    loss: ({ step, part }) => {
+      const generator = new Generator(100 + 2 * step + part);
+      const x = randn([4, 6], { generator });
+      return {
+        loss: network
+          .forward(x)
+          .sub(x.narrow(1, 0, 2))
+          .square()
+          .mean()
+          .div(2),
+      };
+    },
+    ...overrides,
+    onStep: async (entry) => {
+      entries.push(entry);
+      losses.push(entry.loss);
+      await overrides.onStep?.(entry);
+    },
+  };
+  return { network, losses, entries, options };
+}
+
+const values = (network: Network): number[][] =>
+  [...network.namedParameters()].map(([, value]) => value.toArray());
+
+async function rejection(promise: Promise<unknown>): Promise<PareError> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as PareError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('resume', () => {
+  const state = (
+    fingerprint: string = 'a',
+    everySteps: number = 3,
+  ): TrainOptions<Micro>['state'] => ({
+    path: join(folder, 'state.safetensors'),
+    everySteps,
+    fingerprint,
+  });
+
+  async function stopAfter(step: number, everySteps?: number): Promise<Run> {
+    const controller = new AbortController();
+    const run = makeRun({
+      state: state('a', everySteps),
+      signal: controller.signal,
+      onStep: (entry) => {
+        if (entry.step === step) controller.abort(new Error('killed'));
+      },
+    });
+    manualSeed(7);
+    await expect(train(run.options)).rejects.toThrow('killed');
+    return run;
+  }
+
+  test('three steps and three more are six, bit for bit', async () => {
+    manualSeed(7);
+    const whole = makeRun();
+    await train(whole.options);
+    expect(whole.losses).toHaveLength(6);
+    const first = await stopAfter(3);
+    expect(first.losses).toEqual(whole.losses.slice(0, 3));
+    const second = makeRun({ state: state() });
+    manualSeed(12345);
+    await train(second.options);
+    expect(second.losses).toEqual(whole.losses.slice(3));
+    expect(values(second.network)).toEqual(values(whole.network));
+    const rest = (entry: TrainingLogEntry): object => ({ ...entry, seconds: 0 });
+    expect(second.entries.map(rest)).toEqual(whole.entries.slice(3).map(rest));
+    // Another random state gives other losses, so the test could fail.
+    manualSeed(8);
+    const other = makeRun();
+    await train(other.options);
+    expect(other.losses[0]).not.toBe(whole.losses[0]);
+  });
+
+  test('goes back to the last state that was written', async () => {
+    manualSeed(7);
+    const whole = makeRun();
+    await train(whole.options);
+    await stopAfter(5, 2);
+    const again = makeRun({ state: state('a', 2) });
+    await train(again.options);
+    expect(again.entries.map(({ step }) => step)).toEqual([5, 6]);
+    expect(again.losses).toEqual(whole.losses.slice(4));
+  });
+
+  test('of a finished run restores it and does nothing', async () => {
+    const run = makeRun({ state: state() });
+    await train(run.options);
+    const again = makeRun({ state: state() });
+    await train(again.options);
+    expect(again.losses).toEqual([]);
+    expect(values(again.network)).toEqual(values(run.network));
+    expect(readdirSync(folder)).toEqual(['state.safetensors']);
+  });
+
+  test('of another run is refused, and its state kept', async () => {
+    await train(makeRun({ state: state('one') }).options);
+    const before = readFileSync(state()!.path);
+    const other = makeRun({ state: state('other') });
+    const start = values(other.network);
+    const error = await rejection(train(other.options));
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/state\.safetensors is the state of a run with other settings; /);
+    expect(values(other.network)).toEqual(start);
+    expect(readFileSync(state()!.path)).toEqual(before);
+  });
+
+  test('from a damaged state is refused', async () => {
+    await train(makeRun({ state: state() }).options);
+    truncateSync(state()!.path, 1000);
+    const error = await rejection(train(makeRun({ state: state() }).options));
+    expect(error).toBeInstanceOf(SafetensorsError);
+    expect(error.message).toContain(state()!.path);
+  });
+
+  test('with other parameters than the state has is refused', async () => {
+    await train(makeRun({ state: state() }).options);
+    const run = makeRun({ state: state() });
+    const extra = nn.parameter(tensor([1, 2]));
+    const more = new Map([...run.options.parameters, ['extra', extra] as const]);
+    const missing = await rejection(train({ ...run.options, parameters: more }));
+    expect(missing).toBeInstanceOf(PareError);
+    expect(missing.message).toContain('extra');
+    const other = new Map(run.options.parameters).set('first.bias', nn.parameter(tensor([1])));
+    const misshapen = await rejection(train({ ...run.options, parameters: other }));
+    expect(misshapen).toBeInstanceOf(TrainingError);
+    expect(misshapen.message).toMatch(/first\.bias.*\[16\].*\[1\]/);
+  });
+});
+
+describe('a loss that is no number', () => {
+  test.each([
+    ['NaN', NaN],
+    ['Infinity', Infinity],
+  ])('%s is an error; parameters are as after the last good step', async (name, bad) => {
+    const good = makeRun({ steps: 2 });
+    manualSeed(3);
+    await train({ ...good.options, schedule: 'constant' });
+    const run = makeRun({ schedule: 'constant' });
+    const { loss } = run.options;
+    manualSeed(3);
+    const promise = train({
+      ...run.options,
+      steps: 2 + 4,
+      loss: (micro, step) => {
+        const result = loss(micro, step);
+        // The second micro-batch of the third step: the first has left its gradients.
+        return step === 2 && micro.part === 1 ? { loss: result.loss.mul(bad) } : result;
+      },
+    });
+    const error = await rejection(promise);
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(new RegExp(`^the loss is ${name} at step 3; `));
+    expect(error.message).toContain('0.05');
+    expect(values(run.network)).toEqual(values(good.network));
+    for (const parameter of run.options.parameters.values()) {
+      expect(parameter.grad).toBeUndefined();
+    }
+  });
+
+  test('nor may a gradient be none, whatever the loss', async () => {
+    const run = makeRun({ schedule: 'constant' });
+    const start = values(run.network);
+    const { loss } = run.options;
+    // The root has no slope at 0: the value is 0, the gradient is not a number.
+    const error = await rejection(
+      train({
+        ...run.options,
+        loss: (micro, step) => {
+          const result = loss(micro, step).loss;
+          return { loss: result.add(run.network.first.weight.mul(0).sum().square().sqrt()) };
+        },
+      }),
+    );
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/gradient.* step 1; /);
+    expect(values(run.network)).toEqual(start);
+  });
+
+  test('an error of the task leaves no gradient for another run', async () => {
+    const run = makeRun();
+    const { loss } = run.options;
+    const promise = train({
+      ...run.options,
+      loss: (micro, step) => {
+        if (micro.part === 1) throw new Error('no such file');
+        return loss(micro, step);
+      },
+    });
+    await expect(promise).rejects.toThrow('no such file');
+    for (const parameter of run.options.parameters.values()) {
+      expect(parameter.grad).toBeUndefined();
+    }
+  });
+});
+
+test('an abort before the first step changes nothing, and no run leaves tensors behind', async () => {
+  const run = makeRun();
+  const start = values(run.network);
+  const before = memory();
+  const signal = AbortSignal.abort(new Error('no'));
+  await expect(train({ ...run.options, signal })).rejects.toThrow('no');
+  expect(values(run.network)).toEqual(start);
+  await train(run.options);
+  expect(values(run.network)).not.toEqual(start);
+  expect(memory()).toEqual(before);
+});
+
+test('metrics of micro-batches are summed, and the rate follows the schedule', async () => {
+  const run = makeRun();
+  const { loss } = run.options;
+  await train({
+    ...run.options,
+    loss: (micro, step) => ({ ...loss(micro, step), metrics: { part: micro.part, one: 1 } }),
+  });
+  for (const [i, entry] of run.entries.entries()) {
+    expect(entry).toMatchObject({ step: i + 1, steps: 6, part: 1, one: 2 });
+    expect(entry.learningRate).toBe(0.05 * scheduleFactor('cosine', i, 6, 2));
+    expect(entry.gradNorm).toBeGreaterThan(0);
+  }
+});
