@@ -1,16 +1,13 @@
 /** Models as stages pass them on: checkpoint folders, loaded for as long as they are used. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAdapter } from '../lora';
-import { loadModel, Processor, readConfig, type Qwen2Audio } from '../qwen2-audio';
+import { adapterOf, loadModel, Processor, readConfig, type Qwen2Audio } from '../qwen2-audio';
 import { CompressionError } from '../compress';
 import type { DType } from '../torch';
 import { Features } from '../train/examples';
 import type { Context } from './context';
-
-/** Where an adapter lies inside a student's checkpoint folder. */
-export const adapterFolder = 'adapter';
 
 export interface LoadedModel {
   model: Qwen2Audio;
@@ -25,11 +22,10 @@ export interface LoadedModel {
 export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): LoadedModel {
   const { maxSourcePositions } = readConfig(dir).audio;
   const processor = Processor.fromPretrained(dir, { maxSourcePositions });
-  const model = loadModel(dir, dtype === 'stored' ? {} : { dtype });
-  const adapterDir = join(dir, adapterFolder);
-  const adapter = existsSync(adapterDir)
-    ? loadAdapter(adapterDir, model, dtype === 'stored' ? {} : { dtype })
-    : undefined;
+  const options = dtype === 'stored' ? {} : { dtype };
+  const model = loadModel(dir, options);
+  const adapterDir = adapterOf(dir);
+  const adapter = adapterDir === undefined ? undefined : loadAdapter(adapterDir, model, options);
   return {
     model,
     processor,

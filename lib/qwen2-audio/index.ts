@@ -3,7 +3,8 @@ export { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
 export { encodeAudio, generate, type GenerateOptions } from './generate';
 export { ModelInputError, Qwen2Audio } from './model';
 export { audioTokenCount } from './lengths';
-export { CheckpointError, loadModel, readConfig, type LoadOptions } from './load';
+export { adapterFolder, adapterOf, CheckpointError, readConfig } from './folder';
+export { loadModel, type LoadOptions } from './load';
 export {
   AudioTooLongError,
   AudioTooShortError,

@@ -1,74 +1,17 @@
 /** Reading Hugging Face checkpoints. */
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PareError } from '../errors';
-import { fileError } from '../files';
 import { isQuantized, Linear4bit, QuantStateError } from '../nf4';
 import { keep, nn, type DType, type Tensor } from '../torch';
 import { isFloating } from '../torch/dtype';
 import { readSafetensors } from '../torch/safetensors';
-import { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
+import { ConfigError, type Qwen2AudioConfig } from './config';
+import { CheckpointError, checkpointFiles, readConfig } from './folder';
 import { Qwen2Audio } from './model';
 import { isDerived, publicTensorName } from './names';
-
-/** A checkpoint folder that is incomplete or does not fit its config. */
-export class CheckpointError extends PareError {}
 
 export interface LoadOptions {
   /** Converts floating-point weights; as stored by default. 4-bit weights stay. */
   dtype?: DType;
-}
-
-type Json = Record<string, unknown>;
-
-export function readJson(path: string): Json {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError('read', path, error);
-  }
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
-  } catch (cause) {
-    throw new CheckpointError(`${path} is not valid JSON; fetch it again`, { cause });
-  }
-  throw new CheckpointError(`${path} does not hold a JSON object; fetch it again`);
-}
-
-/** config.json and generation_config.json of a checkpoint folder. */
-export function readConfig(dir: string): Qwen2AudioConfig {
-  const path = join(dir, 'config.json');
-  if (!existsSync(path)) {
-    throw new CheckpointError(`${dir} has no config.json; give the folder of a checkpoint`);
-  }
-  const generation = join(dir, 'generation_config.json');
-  return parseConfig(readJson(path), existsSync(generation) ? readJson(generation) : {}, path);
-}
-
-/** The safetensors files of a checkpoint: one, or the shards that its index names. */
-export function checkpointFiles(dir: string): string[] {
-  const single = join(dir, 'model.safetensors');
-  if (existsSync(single)) return [single];
-  const index = join(dir, 'model.safetensors.index.json');
-  if (!existsSync(index)) {
-    throw new CheckpointError(
-      `${dir} has neither model.safetensors nor model.safetensors.index.json; fetch the weights`,
-    );
-  }
-  const map = readJson(index).weight_map;
-  if (typeof map !== 'object' || map === null || Object.keys(map).length === 0) {
-    throw new CheckpointError(`${index} has no weight_map; fetch it again`);
-  }
-  const files = [...new Set(Object.values(map as Record<string, unknown>))].map(String).sort();
-  const missing = files.find((file) => !existsSync(join(dir, file)));
-  if (missing !== undefined) {
-    throw new CheckpointError(
-      `${join(dir, missing)} is missing; the index names it, fetch it again`,
-    );
-  }
-  return files.map((file) => join(dir, file));
 }
 
 /** All tensors of a checkpoint under their public names, mapped from the files, not read. */
@@ -103,11 +46,16 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
   try {
     checkLayerCount(dir, config, state);
     const model = new Qwen2Audio(config);
-    nn.replaceModules(model, (name, module) =>
-      module instanceof nn.Linear && isQuantized(state, name)
-        ? quantizedLinear(dir, name, module, state)
-        : undefined,
-    );
+    nn.replaceModules(model, (name, module) => {
+      if (!(module instanceof nn.Linear) || !isQuantized(state, name)) return undefined;
+      const bias = state.get(`${name}.bias`);
+      if (options.dtype !== undefined && bias !== undefined && bias.dtype !== options.dtype) {
+        state.set(`${name}.bias`, bias.to(options.dtype));
+        bias.dispose();
+      }
+      module.dispose();
+      return quantizedLinear(dir, name, module, state);
+    });
     assignAll(dir, model, state, options.dtype);
     return model.eval();
   } catch (error) {

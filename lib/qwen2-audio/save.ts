@@ -8,7 +8,7 @@ import { Linear4bit } from '../nf4';
 import { dtypeSize, scope, type DType, type Tensor } from '../torch';
 import { writeSafetensors } from '../torch/safetensors';
 import { configJson } from './config';
-import { CheckpointError } from './load';
+import { CheckpointError } from './folder';
 import type { Qwen2Audio } from './model';
 import type { Processor } from './processor';
 

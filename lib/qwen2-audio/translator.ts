@@ -33,7 +33,7 @@ export interface TranslationRequest {
 export interface BatchRequest extends TranslationRequest {
   /** Utterances decoded together, 8 by default. The result does not depend on it. */
   batchSize?: number;
-  /** Hears after each batch. */
+  /** Hears at the beginning and after each batch. */
   onProgress?: (done: number, total: number) => void;
 }
 
@@ -131,6 +131,7 @@ export class SpeechTranslator {
     request: BatchRequest,
   ): AsyncGenerator<TranslationOutcome, void> {
     const { batchSize = 8, onProgress, signal } = request;
+    onProgress?.(0, audios.length);
     let waiting: Prepared[] = [];
     for (const [index, audio] of audios.entries()) {
       signal?.throwIfAborted();

@@ -14,9 +14,9 @@ import {
 } from '../../compress';
 import { writeFileAtomic } from '../../files';
 import { saveAdapter } from '../../lora';
-import { saveModel } from '../../qwen2-audio';
+import { adapterFolder, saveModel } from '../../qwen2-audio';
 import { progressOf, runStage, type Context } from '../context';
-import { adapterFolder, openModel, type FeatureCache } from '../models';
+import { openModel, type FeatureCache } from '../models';
 import type { TrainingSettings } from '../recipe';
 import type { Artifact } from '../run-folder';
 import { trainingLog } from '../training-log';
