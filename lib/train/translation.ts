@@ -23,7 +23,10 @@ export interface TranslationOptions {
   /** Utterances a micro-batch; gradients are accumulated over the step. */
   microBatchSize?: number;
   seed: number;
-  /** The share of steps in which a transcript target is used; translations always are. */
+  /**
+   * The share of utterances whose transcript target is used in a step; translations always are, and
+   * so are transcripts where a step has nothing else.
+   */
   transcribeRate?: number;
   specAugment?: SpecAugmentOptions;
   /** Weight of the CTC loss on the transcript, beside the translation loss; see {@link CtcHead}. */
@@ -92,26 +95,50 @@ export class TranslationTask {
   }
 
   *microBatches(step: number): Iterable<MicroBatch> {
-    const { batchSize, microBatchSize = batchSize, seed, specAugment: masks } = this.options;
-    const random = seededRandom(`step ${seed} ${step}`);
-    const clips = this.#itemsOf(step).map((item) => {
-      const mel = this.features.get(item.utterance);
-      const heard = masks === undefined ? mel : specAugment(mel, random.next, masks);
-      const examples = this.#examples(item, heard, random.next());
-      return { utterance: item.utterance, examples };
-    });
-    const targets = clips.flatMap((clip) => clip.examples).reduce((sum, e) => sum + learnt(e), 0);
-    const transcripts = clips.map(({ utterance }) => this.#transcript(utterance));
-    const transcriptTokens = transcripts.reduce((sum, ids) => sum + ids.length, 0);
+    const { batchSize, microBatchSize = batchSize } = this.options;
+    const clips = this.#clipsOf(step);
+    const parts: { examples: Example[]; transcripts: number[][] }[] = [];
     for (let at = 0; at < clips.length; at += microBatchSize) {
       const part = clips.slice(at, at + microBatchSize);
-      yield {
-        batch: this.#collate(part.flatMap((clip) => clip.examples)),
-        targets,
-        transcripts: transcripts.slice(at, at + microBatchSize),
-        transcriptTokens,
-      };
+      // An utterance that is there twice is encoded once, so CTC has it once, too.
+      const transcripts = new Map(
+        part.map(({ mel, utterance }) => [mel, this.#transcript(utterance)]),
+      );
+      parts.push({
+        examples: part.flatMap((clip) => clip.examples),
+        transcripts: [...transcripts.values()],
+      });
     }
+    const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+    const targets = sum(parts.flatMap((part) => part.examples.map(learnt)));
+    const transcriptTokens = sum(
+      parts.flatMap((part) => part.transcripts.map((ids) => ids.length)),
+    );
+    for (const { examples, transcripts } of parts) {
+      yield { batch: this.#collate(examples), targets, transcripts, transcriptTokens };
+    }
+  }
+
+  /** A step's utterances as they are heard in it, with what is asked about them. */
+  #clipsOf(step: number): { utterance: Utterance; mel: LogMel; examples: Example[] }[] {
+    const { seed, specAugment: masks, transcribeRate = 1 } = this.options;
+    const random = seededRandom(`step ${seed} ${step}`);
+    const clips = this.#itemsOf(step).map((item) => {
+      const { utterance, targets } = item;
+      const original = this.features.get(utterance);
+      const mel = masks === undefined ? original : specAugment(original, random.next, masks);
+      const transcribes = random.next() < transcribeRate;
+      const asked = targets.filter(({ task }) => task !== transcribe || transcribes);
+      return { utterance, mel, targets, asked };
+    });
+    // Where the rate leaves a step nothing to learn, it learns all.
+    const nothing = clips.every(({ asked }) => asked.length === 0);
+    return clips
+      .map(({ utterance, mel, targets, asked }) => {
+        const examples = (nothing ? targets : asked).map((t) => this.#example(t, mel));
+        return { utterance, mel, examples };
+      })
+      .filter(({ examples }) => examples.length > 0);
   }
 
   /** Cross-entropy per target token, plus the weighted CTC loss per transcript token. */
@@ -151,16 +178,10 @@ export class TranslationTask {
     return this.#epoch.batches[step % this.stepsPerEpoch]!.map((index) => this.items[index]!);
   }
 
-  #examples(item: TrainingItem, mel: LogMel, draw: number): Example[] {
-    const { transcribeRate = 1 } = this.options;
+  #example({ task, text }: { task: Task; text: string }, mel: LogMel): Example {
+    const prompt = { instruction: instructionOf(task), target: text };
     const { processor } = this.features;
-    return item.targets
-      .filter(({ task }) => task !== transcribe || draw < transcribeRate)
-      .map(({ task, text }) => {
-        const instruction = instructionOf(task);
-        const audioTokens = audioTokenCount(mel.frames);
-        return { ...processor.tokenize({ instruction, target: text }, audioTokens), mel };
-      });
+    return { ...processor.tokenize(prompt, audioTokenCount(mel.frames)), mel };
   }
 
   #transcript(utterance: Utterance): number[] {
