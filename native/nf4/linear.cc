@@ -79,8 +79,11 @@ Tensor linearBackward(const Tensor& gradOutput, const Weight& weight, int64_t ou
                       int64_t inFeatures) {
   Tensor out = at::empty({gradOutput.size(0), inFeatures}, gradOutput.options());
   if (gradOutput.numel() == 0 || inFeatures == 0) return out.zero_();
+  // Whole blocks of a common size: fewer absmax to look up, and reads stay aligned.
+  constexpr int64_t kAlignment = 64;
+  const int64_t fitting = backend::tileSize(out.device()) / outFeatures;
   const int64_t columns =
-      std::clamp<int64_t>(backend::tileSize(out.device()) / outFeatures, 1, inFeatures);
+      std::min(inFeatures, std::max(kAlignment, fitting - fitting % kAlignment));
   Tiles tiles(weight, inFeatures, gradOutput.scalar_type(), outFeatures, columns);
   for (int64_t column = 0; column < inFeatures; column += columns) {
     const int64_t count = std::min(columns, inFeatures - column);
