@@ -63,6 +63,8 @@ export async function finetune(
   try {
     await train({
       ...options,
+      // Always there: without a listener the loop would pass over the step itself.
+      onStep: (entry) => options.onStep?.(entry),
       parameters,
       steps: options.steps ?? task.stepsPerEpoch * (options.epochs ?? 1),
       microBatches: (step) => task.microBatches(step),

@@ -3,6 +3,7 @@
  * iteration every remaining layer is left out in turn, the dev set is translated and scored, and
  * the layer whose absence scores highest goes for good. Nothing is trained in between.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
 import { corpusScore } from '../metrics';
 import { collate, audioTokenCount, type Qwen2Audio } from '../qwen2-audio';
@@ -187,7 +188,7 @@ class CandidateScorer {
       const criterion = criterionFor(this.options, language);
       const value =
         criterion === 'loss'
-          ? this.#loss(candidate, language)
+          ? await this.#loss(candidate, language)
           : await this.#quality(candidate, language, criterion);
       scores[language] = value;
       sum += criterion === 'loss' ? -value : value;
@@ -206,13 +207,15 @@ class CandidateScorer {
     return corpusScore(metricFor(key, language), texts, references(this.dev, language)).score;
   }
 
-  #loss(candidate: Qwen2Audio, language: string): number {
+  async #loss(candidate: Qwen2Audio, language: string): Promise<number> {
     const { processor } = this.features;
     const instruction = instructionOf(language);
     const refs = references(this.dev, language);
     let loss = 0;
     let targets = 0;
     for (let at = 0; at < this.dev.length; at += this.options.batchSize) {
+      await setImmediate();
+      this.options.signal?.throwIfAborted();
       scope(() => {
         const part = this.dev.slice(at, at + this.options.batchSize);
         const examples = part.map((utterance, i) => {
