@@ -1,5 +1,5 @@
 /** Option values that are checked before anything is loaded, and how help shows examples. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { PareError } from '../errors';
 
 /** The command line makes no sense: exit status 2. */
@@ -10,12 +10,6 @@ export function positiveInteger(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value > 0) return value;
   throw new InvalidArgumentError('It must be a whole number of at least 1.');
-}
-
-/** For commander: a whole number of at least 0. */
-export function wholeNumber(text: string): number {
-  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-  throw new InvalidArgumentError('It must be a whole number of at least 0.');
 }
 
 /** For commander: `3,5,8-10` is [3, 5, 8, 9, 10]. */
@@ -42,6 +36,17 @@ export function collect(text: string, previous: string[] = []): string[] {
     .filter((item) => item !== '');
   if (items.length === 0) throw new InvalidArgumentError('It must not be empty.');
   return [...previous, ...items];
+}
+
+const dtypes = ['float32', 'bfloat16', 'float16'] as const;
+export type ComputeDType = (typeof dtypes)[number];
+
+/** What a model's weights are converted to when it is loaded. */
+export function dtypeOption(): Option {
+  return new Option(
+    '--dtype <name>',
+    'convert the weights that are not in 4 bits; as stored unless given',
+  ).choices(dtypes);
 }
 
 /** The end of a command's help. */

@@ -15,6 +15,8 @@ export class Context {
     readonly stdout: Output,
     readonly stderr: Output,
     readonly env: NodeJS.ProcessEnv = process.env,
+    /** Milliseconds; progress is told by it. */
+    readonly now: () => number = () => performance.now(),
   ) {}
 
   /** A line of the result. */

@@ -34,7 +34,8 @@ describe('pare run', () => {
         if (/^teacher: \d+ s\n$/.test(text)) process.emit('SIGINT');
       },
     };
-    const context = new Context({ write: (text) => expect(text).toBe('') }, interrupting);
+    const silent = { write: (text: string) => expect(text).toBe('') };
+    const context = new Context(silent, interrupting, process.env, () => 0);
     expect(await runProgram(['run', recipe], context)).toBe(1);
     expect(stderr).toContain('pare: interrupted\n');
     expect(stderr.trimEnd().split('\n').at(-1)).toContain('the same command goes on');

@@ -67,6 +67,15 @@ describe('pare translate', () => {
     expect(jsonLines(asked.stdout)[0]!.tokenIds).toEqual(other.tokenIds);
   });
 
+  test('computes in another dtype where one is given', async () => {
+    const load = jest.spyOn(SpeechTranslator, 'load');
+    const { exitCode } = await pare(...args('--dtype', 'bfloat16', files[0]!));
+    expect(exitCode).toBe(0);
+    expect(load).toHaveBeenCalledWith(model, { adapter: undefined, dtype: 'bfloat16' });
+    load.mockRestore();
+    expect((await pare(...args('--dtype', 'int8', files[0]!))).exitCode).toBe(2);
+  });
+
   test('bad files are named, the others go on', async () => {
     const empty = path('empty.wav');
     writeFileSync(empty, '');
@@ -87,7 +96,9 @@ describe('pare translate', () => {
     }
     expect(lines[2]).toContain('at most 2 s');
     const plain = await pare(...args(...all).filter((arg) => arg !== '--json'));
-    const texts = jsonLines(stdout).map((result) => String(result.text).replace(/\s*\n\s*/g, ' '));
+    const texts = jsonLines(stdout).map((result) =>
+      String(result.text).replace(/[\p{Cc}\s]+/gu, ' '),
+    );
     expect(plain.stdout).toBe(`\n${texts[0]}\n\n\n${texts[1]}\n\n`);
   });
 

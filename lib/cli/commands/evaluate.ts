@@ -1,12 +1,20 @@
 import { Command } from 'commander';
 import type { Evaluation, MetricKey } from '../../compress';
-import { collect, examples, positiveInteger, UsageError } from '../arguments';
+import {
+  type ComputeDType,
+  collect,
+  dtypeOption,
+  examples,
+  positiveInteger,
+  UsageError,
+} from '../arguments';
 import type { Context } from '../context';
 import { Progress } from '../progress';
 
 interface Options {
   model: string;
   adapter?: string;
+  dtype?: ComputeDType;
   corpus: string;
   split: string;
   to?: string[];
@@ -27,6 +35,7 @@ export function evaluateCommand(context: Context): Command {
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
+    .addOption(dtypeOption())
     .option('--json', 'print {model, corpus, split, language, segments, scores, …}, one a language')
     .addHelpText(
       'after',
@@ -44,15 +53,16 @@ export function evaluateCommand(context: Context): Command {
       const { SpeechTranslator } = await import('../../qwen2-audio/translator');
       const { evaluateModel } = await import('../../compress');
       const { Features } = await import('../../train/examples');
-      const { model, adapter, split, maxNewTokens, batchSize } = options;
-      const translator = SpeechTranslator.load(model, { adapter });
-      const progress = new Progress(context.stderr);
+      const { model, adapter, dtype, split, maxNewTokens, batchSize } = options;
+      const translator = SpeechTranslator.load(model, { adapter, dtype });
+      const progress = new Progress(context.stderr, context.now);
       try {
         const features = new Features(corpus, translator.processor);
         await features.load(utterances, progress.labelled('reading speech'));
         for (const language of languages) {
           const label = `translating (${language})`;
           const onProgress = progress.labelled(label);
+          onProgress(0, utterances.length);
           const run = { maxNewTokens, batchSize, onProgress };
           const evaluations = await evaluateModel(
             translator.model,

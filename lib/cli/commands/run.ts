@@ -25,7 +25,7 @@ export function runCommand(context: Context): Command {
       readRecipe(recipe);
       const { runRecipe } = await import('../../pipeline');
       const { renderTable } = await import('../../report');
-      const progress = new Progress(context.stderr);
+      const progress = new Progress(context.stderr, context.now);
       const interruption = new AbortController();
       const interrupt = (): void => interruption.abort();
       process.once('SIGINT', interrupt);

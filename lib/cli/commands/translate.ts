@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { TranslationOutcome } from '../../qwen2-audio/translator';
-import { examples, positiveInteger } from '../arguments';
+import { type ComputeDType, dtypeOption, examples, positiveInteger } from '../arguments';
 import type { Context } from '../context';
 import { Progress } from '../progress';
 
@@ -8,6 +8,7 @@ interface Options {
   model: string;
   to: string;
   adapter?: string;
+  dtype?: ComputeDType;
   instruction?: string;
   maxNewTokens: number;
   batchSize: number;
@@ -23,6 +24,7 @@ export function translateCommand(context: Context): Command {
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'files decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
+    .addOption(dtypeOption())
     .option('--instruction <text>', 'in place of "Translate the English speech into …:"')
     .option('--json', 'print {file, text, tokenIds, seconds}, an object a line')
     .addHelpText(
@@ -38,9 +40,18 @@ export function translateCommand(context: Context): Command {
     )
     .action(async (files: string[], options: Options) => {
       const { SpeechTranslator } = await import('../../qwen2-audio/translator');
-      const { model, to, adapter, instruction, maxNewTokens, batchSize, json = false } = options;
-      const translator = SpeechTranslator.load(model, { adapter });
-      const progress = new Progress(context.stderr);
+      const {
+        model,
+        to,
+        adapter,
+        dtype,
+        instruction,
+        maxNewTokens,
+        batchSize,
+        json = false,
+      } = options;
+      const translator = SpeechTranslator.load(model, { adapter, dtype });
+      const progress = new Progress(context.stderr, context.now);
       try {
         const outcomes = translator.translateEach(files, {
           ...{ to, instruction, maxNewTokens, batchSize },
@@ -65,5 +76,6 @@ function show(context: Context, file: string, outcome: TranslationOutcome, json:
   }
   const { text, tokenIds, seconds } = translation;
   if (json) context.print(JSON.stringify({ file, text, tokenIds, seconds }));
-  else context.print(text.replace(/\s*\n\s*/g, ' '));
+  // A line a file, and nothing that moves a terminal's cursor.
+  else context.print(text.replace(/[\p{Cc}\s]+/gu, ' '));
 }
