@@ -1,10 +1,11 @@
 /** Models as stages pass them on: checkpoint folders, loaded for as long as they are used. */
-import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { createHash, type Hash } from 'node:crypto';
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAdapter } from '../lora';
 import { adapterOf, loadModel, Processor, readConfig, type Qwen2Audio } from '../qwen2-audio';
 import { CompressionError } from '../compress';
+import { fileError } from '../files';
 import type { DType } from '../torch';
 import { Features } from '../train/examples';
 import type { Context } from './context';
@@ -53,13 +54,37 @@ export class FeatureCache {
   }
 }
 
-/** Stands for the content of a checkpoint folder in hashes. */
+/**
+ * Stands for the content of a checkpoint folder, adapter included, in hashes.
+ * @throws FileError if it cannot be read
+ */
 export function checkpointHash(dir: string): string {
   const hash = createHash('sha256');
-  const files = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isFile());
-  for (const { name } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (!/\.(safetensors|json|jinja)$/.test(name)) continue;
-    hash.update(name).update(readFileSync(join(dir, name)));
+  const adapter = adapterOf(dir);
+  for (const folder of adapter === undefined ? [dir] : [dir, adapter]) {
+    try {
+      hashFolder(hash, folder);
+    } catch (error) {
+      throw fileError('read', folder, error);
+    }
   }
   return hash.digest('hex').slice(0, 16);
+}
+
+function hashFolder(hash: Hash, dir: string): void {
+  const files = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isFile());
+  // A shard has gigabytes, more than a buffer can hold.
+  const part = Buffer.allocUnsafe(1 << 22);
+  for (const { name } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (!/\.(safetensors|json|jinja)$/.test(name)) continue;
+    hash.update(name);
+    const file = openSync(join(dir, name), 'r');
+    try {
+      for (let size = readSync(file, part); size > 0; size = readSync(file, part)) {
+        hash.update(part.subarray(0, size));
+      }
+    } finally {
+      closeSync(file);
+    }
+  }
 }

@@ -58,6 +58,7 @@ const optimization = {
       timeFraction: rate.optional(),
     })
     .optional(),
+  warp: z.strictObject({ timeStretch: rate.optional(), frequencyWarp: rate.optional() }).optional(),
   bf16: z.boolean().optional(),
   seed: z.number().int().optional(),
   /** Steps between two writes of the state that a killed run goes on from. */
@@ -171,11 +172,16 @@ export type TrainingSettings = NonNullable<Recipe['heal']>;
  */
 export function parseRecipe(text: string, where: string): Recipe {
   const document = parseDocument(text);
-  const broken = document.errors[0];
-  if (broken !== undefined) {
-    throw new RecipeError(`${where}: not valid YAML: ${broken.message.split('\n')[0]}`);
+  let value: unknown;
+  try {
+    const broken = document.errors[0];
+    if (broken !== undefined) throw broken;
+    value = document.toJS();
+  } catch (cause) {
+    const [reason] = (cause as Error).message.split('\n');
+    throw new RecipeError(`${where}: not valid YAML: ${reason}`, { cause });
   }
-  const result = recipeSchema.safeParse(document.toJS());
+  const result = recipeSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const at = issue.path.join('.');

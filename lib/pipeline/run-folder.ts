@@ -4,7 +4,7 @@
  * it in a work folder.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../errors';
 import { fileError, syncFolder, writeFileAtomic } from '../files';
@@ -39,7 +39,7 @@ export class RunFolder {
   ) {
     const marker = join(dir, 'run.json');
     if (existsSync(marker)) {
-      const { recipe } = readJson(marker) as { recipe?: string };
+      const { recipe } = readRecord<{ recipe: string }>(marker, 'recipe');
       if (recipe !== recipeName) {
         throw new RunFolderError(
           `${dir} holds a run of the recipe ${recipe}, not of ${recipeName}; ` +
@@ -60,6 +60,8 @@ export class RunFolder {
    * The artifact of a stage: as it is if its inputs are unchanged, made by `make` otherwise. `make`
    * writes into the folder it is given, which takes its name when it returns.
    * @param inputs everything that the result depends on: settings, and the hashes of artifacts
+   * @throws RunFolderError if the record of an artifact is damaged, FileError when nothing can be
+   * written, and what `make` throws
    */
   async stage(
     name: string,
@@ -73,30 +75,42 @@ export class RunFolder {
     // Work of other inputs is of no use; its folder bears the hash.
     const work = join(this.dir, `.${name}-${hash}.work`);
     const target = join(this.dir, `.${name}-${hash}.new`);
-    rmSync(target, { recursive: true, force: true });
-    mkdirSync(target, { recursive: true });
-    mkdirSync(work, { recursive: true });
-    const before = this.#secondsSoFar(work);
     const started = performance.now();
-    const seconds = (): number => before + (performance.now() - started) / 1000;
     try {
-      await make(target, work, hash);
-    } finally {
-      // A stage that is resumed counts the time of all its attempts.
-      if (existsSync(work)) writeFileAtomic(join(work, 'seconds'), String(seconds()));
+      rmSync(target, { recursive: true, force: true });
+      mkdirSync(target, { recursive: true });
+      mkdirSync(work, { recursive: true });
+      const before = this.#secondsSoFar(work);
+      const seconds = (): number => before + (performance.now() - started) / 1000;
+      try {
+        await make(target, work, hash);
+      } catch (error) {
+        keepSeconds(work, seconds());
+        throw error;
+      }
+      const record: StageRecord = { stage: name, hash, seconds: seconds() };
+      writeFileAtomic(join(target, recordFile), `${JSON.stringify(record)}\n`);
+      rmSync(dir, { recursive: true, force: true });
+      renameSync(target, dir);
+      syncFolder(this.dir);
+      this.#clearWork(name);
+      return { dir, hash, seconds: record.seconds, reused: false };
+    } catch (error) {
+      throw isErrno(error) ? fileError('make', dir, error) : error;
     }
-    const record: StageRecord = { stage: name, hash, seconds: seconds() };
-    writeFileAtomic(join(target, recordFile), `${JSON.stringify(record)}\n`);
-    rmSync(dir, { recursive: true, force: true });
-    renameSync(target, dir);
-    syncFolder(this.dir);
-    rmSync(work, { recursive: true, force: true });
-    return { dir, hash, seconds: record.seconds, reused: false };
   }
 
   #record(dir: string): StageRecord | undefined {
     const path = join(dir, recordFile);
-    return existsSync(path) ? (readJson(path) as StageRecord) : undefined;
+    return existsSync(path) ? readRecord<StageRecord>(path, 'hash') : undefined;
+  }
+
+  /** Removes a stage's work, that for settings which were given up included. */
+  #clearWork(name: string): void {
+    for (const entry of readdirSync(this.dir)) {
+      const [, stage] = /^\.(.+)-[0-9a-f]{16}\.(?:work|new)$/.exec(entry) ?? [];
+      if (stage === name) rmSync(join(this.dir, entry), { recursive: true, force: true });
+    }
   }
 
   #secondsSoFar(work: string): number {
@@ -105,10 +119,29 @@ export class RunFolder {
   }
 }
 
-function readJson(path: string): unknown {
+/** A stage that is resumed counts the time of all its attempts. */
+function keepSeconds(work: string, seconds: number): void {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    throw new RunFolderError(`${path} is damaged; remove its folder and run again`, { cause });
+    writeFileAtomic(join(work, 'seconds'), String(seconds));
+  } catch {
+    // Why the stage failed matters more; very likely the disk is full.
   }
+}
+
+/** Whether an error comes from the file system and has not been put into words yet. */
+function isErrno(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code);
+}
+
+/** A JSON object with a text under `key`. */
+function readRecord<T>(path: string, key: keyof T & string): T {
+  let cause: unknown;
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as T | null;
+    if (typeof value?.[key] === 'string') return value;
+  } catch (error) {
+    cause = error;
+  }
+  throw new RunFolderError(`${path} is damaged; remove this file and run again`, { cause });
 }

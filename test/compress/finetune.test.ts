@@ -1,0 +1,172 @@
+/** Fine-tuning in place, whole or by an adapter, and the teacher's vocabulary and start. */
+import { join } from 'node:path';
+import { mkdirSync, readFileSync } from 'node:fs';
+import {
+  CompressionError,
+  finetune,
+  quantizeModel,
+  randomModel,
+  trainingItems,
+  trainTokenizer,
+  type FinetuneOptions,
+} from '../../lib/compress';
+import { detachLora, mergeLora } from '../../lib/lora';
+import { Processor, type Qwen2Audio } from '../../lib/qwen2-audio';
+import { Tokenizer } from '../../lib/text';
+import { memory } from '../../lib/torch';
+import { TrainingError } from '../../lib/train/error';
+import { tinyShape } from '../pipeline/tiny-recipe';
+import { languages, tinyTask, type TinyTask } from './tiny-task';
+
+jest.setTimeout(300_000);
+let task: TinyTask;
+beforeAll(async () => {
+  task = await tinyTask();
+});
+afterAll(() => task.dispose());
+
+const options: FinetuneOptions = { learningRate: 2e-3, batchSize: 4, seed: 3, steps: 6 };
+const lora = { r: 2, loraAlpha: 4, useRslora: true };
+
+/** All weights as numbers, by name. */
+function weights(model: Qwen2Audio): Map<string, number[]> {
+  const values = new Map<string, number[]>();
+  for (const [name, tensor] of model.stateDict()) {
+    values.set(name, tensor.detach().toArray() as number[]);
+  }
+  return values;
+}
+
+async function losses(
+  model: Qwen2Audio,
+  more: Partial<FinetuneOptions> = {},
+): Promise<{ losses: number[]; adapter: Awaited<ReturnType<typeof finetune>> }> {
+  const result: number[] = [];
+  const items = trainingItems(task.splits.train.slice(0, 8), languages);
+  const onStep = ({ loss }: { loss: number }): void => void result.push(loss);
+  const adapter = await finetune(model, items, task.features, { ...options, onStep, ...more });
+  return { losses: result, adapter };
+}
+
+test('full: every weight moves, the loss falls, nothing is left behind', async () => {
+  const model = task.newModel(2);
+  const before = weights(model);
+  const handles = memory().handles;
+  const { losses: heard, adapter } = await losses(model);
+  expect(adapter).toBeUndefined();
+  expect(heard).toHaveLength(6);
+  expect(heard.at(-1)).toBeLessThan(heard[0]! * 0.9);
+  expect(memory().handles).toBeLessThanOrEqual(handles);
+  const fixed = [...weights(model)].filter(([name, values]) =>
+    values.every((value, i) => value === before.get(name)![i]),
+  );
+  // Whisper's positions are sines, not learnt; a bias of keys has no effect on attention.
+  expect(fixed.map(([name]) => name).filter((name) => !/k_proj\.bias/.test(name))).toEqual([
+    'audio_tower.embed_positions.weight',
+  ]);
+  expect(model.training).toBe(false);
+  model.dispose();
+});
+
+test('the same seed gives the same losses, another one others; micro-batches change nothing', async () => {
+  const run = async (more: Partial<FinetuneOptions>): Promise<number[]> => {
+    const model = task.newModel(2);
+    const { losses: heard } = await losses(model, { steps: 4, ...more });
+    model.dispose();
+    return heard;
+  };
+  const first = await run({});
+  expect(await run({})).toEqual(first);
+  expect(await run({ seed: 4 })).not.toEqual(first);
+  const accumulated = await run({ microBatchSize: 1 });
+  for (const [i, loss] of accumulated.entries()) expect(loss).toBeCloseTo(first[i]!, 4);
+});
+
+test('trains when nobody listens, too', async () => {
+  const [heard, unheard] = [task.newModel(1), task.newModel(1)];
+  await losses(heard, { steps: 2 });
+  const items = trainingItems(task.splits.train.slice(0, 8), languages);
+  await finetune(unheard, items, task.features, { ...options, steps: 2 });
+  expect(weights(unheard)).toEqual(weights(heard));
+  heard.dispose();
+  unheard.dispose();
+});
+
+test('epochs count whole passes', async () => {
+  const model = task.newModel(1);
+  const { losses: heard } = await losses(model, { steps: undefined, epochs: 3 });
+  expect(heard).toHaveLength(6);
+  model.dispose();
+});
+
+test.each(['float32', 'NF4'])('lora over %s: the base stays, the adapter learns', async (base) => {
+  const model = task.newModel(2);
+  if (base === 'NF4') quantizeModel(model);
+  const before = weights(model);
+  const { losses: heard, adapter } = await losses(model, { lora, learningRate: 2e-2 });
+  expect(heard.at(-1)).toBeLessThan(heard[0]!);
+  const moved = [...adapter!.parameters().values()].filter((tensor) =>
+    (tensor.detach().toArray() as number[]).some((value) => value !== 0),
+  );
+  expect(moved).toHaveLength(adapter!.parameters().size);
+  expect(adapter!.layers.size).toBe(6 + 1 + 2 * 7);
+  if (base === 'NF4') expect(() => mergeLora(adapter!)).toThrow(/quanti|4-bit|NF4/);
+  detachLora(adapter!);
+  expect(weights(model)).toEqual(before);
+  adapter!.dispose();
+  model.dispose();
+});
+
+test('a loss that is not finite stops with the step and the learning rate', async () => {
+  const model = task.newModel(2);
+  const broken = losses(model, { learningRate: 1e30, steps: 20, schedule: 'constant' });
+  await expect(broken).rejects.toThrow(TrainingError);
+  await expect(broken).rejects.toThrow(
+    /^the loss is (NaN|Infinity) at step \d+; lower the learning rate \(1e\+30\) or look for a damaged example$/,
+  );
+  model.dispose();
+});
+
+test('nothing to train on is an error', async () => {
+  const model = task.newModel(1);
+  const none = finetune(model, [], task.features, options);
+  await expect(none).rejects.toThrow(CompressionError);
+  await expect(none).rejects.toThrow('there is no utterance to train on');
+  model.dispose();
+});
+
+test('the vocabulary is learnt from the training split and the prompts, the same each time', () => {
+  const folders = ['one', 'two'].map((name) => join(task.dir, name));
+  for (const dir of folders) {
+    mkdirSync(dir);
+    trainTokenizer(dir, task.splits.train, languages, 340);
+  }
+  const files = folders.map((dir) => readFileSync(join(dir, 'tokenizer.json'), 'utf8'));
+  expect(files[0]).toBe(files[1]);
+  const tokenizer = Tokenizer.fromPretrained(folders[0]!);
+  expect(tokenizer.vocabSize).toBe(340);
+  for (const text of [...task.splits.test.map((u) => u.translations.zh!), 'Ж und 🎵']) {
+    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+  }
+  // The prompt is read with every utterance: what its words share is in the vocabulary.
+  expect(tokenizer.encode(' Translate').length).toBeLessThan(' Translate'.length / 2);
+});
+
+test('a random start has the shape asked for and depends on the seed alone', () => {
+  const dir = join(task.dir, 'start');
+  mkdirSync(dir);
+  trainTokenizer(dir, task.splits.train, languages, 320);
+  const processor = new Processor({
+    tokenizer: Tokenizer.fromPretrained(dir),
+    maxSourcePositions: 50,
+  });
+  const shape = tinyShape as unknown as Parameters<typeof randomModel>[0];
+  const [a, b, c] = [1, 1, 2].map((seed) => randomModel(shape, processor, seed));
+  expect(a!.layers).toHaveLength(5);
+  expect(a!.config.text.vocabSize).toBe(320);
+  expect(a!.config.audioTokenIndex).toBe(processor.audioTokenId);
+  expect(weights(a!)).toEqual(weights(b!));
+  const head = 'language_model.lm_head.weight';
+  expect(weights(a!).get(head)).not.toEqual(weights(c!).get(head));
+  for (const model of [a!, b!, c!]) model.dispose();
+});

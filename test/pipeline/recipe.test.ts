@@ -1,0 +1,142 @@
+/** Recipes that cannot be followed: one line that names file, key and remedy. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { PareError } from '../../lib/errors';
+import { FileError } from '../../lib/files';
+import { parseRecipe, readRecipe, RecipeError, runRecipe } from '../../lib/pipeline';
+import { tinyRecipe, type TinyRecipe } from './tiny-recipe';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'pare-recipe-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const good = (): TinyRecipe => tinyRecipe('corpus', 'run');
+
+function messageOf(text: string): string {
+  try {
+    parseRecipe(text, 'my.yaml');
+  } catch (error) {
+    expect(error).toBeInstanceOf(RecipeError);
+    expect(error).toBeInstanceOf(PareError);
+    const { message } = error as RecipeError;
+    expect(message).not.toContain('\n');
+    expect(message).toMatch(/^my\.yaml: /);
+    return message;
+  }
+  throw new Error('the recipe was taken');
+}
+
+test('what is left out has its default, what is given stays', () => {
+  const recipe = parseRecipe(stringify(good()), 'my.yaml');
+  expect(recipe.corpus).toMatchObject({ train: 'train', dev: 'dev', test: ['test'] });
+  expect(recipe.quantize).toEqual({ blockSize: 64, doubleQuant: true, skip: [] });
+  expect(recipe.importance).toMatchObject({ remove: 2, protectedLayers: [] });
+  expect(recipe.heal).toMatchObject({ saveEvery: 2, learningRate: 1e-3 });
+  expect(recipe.distill).toMatchObject({ minChrf: 0, lora: { r: 2, loraDropout: 0.1 } });
+  const bare = { ...good(), evaluate: undefined };
+  expect(parseRecipe(stringify(bare), 'my.yaml').evaluate).toEqual({ samples: 1000, seed: 12345 });
+});
+
+test.each(['demo.yaml', 'demo-teacher.yaml'])('recipes/%s is a recipe', (name) => {
+  const path = join(__dirname, '../../recipes', name);
+  expect(() => parseRecipe(readFileSync(path, 'utf8'), path)).not.toThrow();
+});
+
+test('paths to what is read are taken from the folder of the recipe', () => {
+  const file = join(dir, 'r.yaml');
+  const teacher = { checkpoint: 'a', log: 'b/log.jsonl' };
+  writeFileSync(file, stringify({ ...good(), teacher, corpus: { path: '../c' } }));
+  const { recipe, yaml } = readRecipe(file);
+  expect(recipe.teacher).toMatchObject({
+    checkpoint: join(dir, 'a'),
+    log: join(dir, 'b/log.jsonl'),
+  });
+  expect(recipe.corpus.path).toBe(join(dir, '../c'));
+  expect(recipe.output).toBe('run');
+  expect(yaml).toBe(readFileSync(file, 'utf8'));
+});
+
+type Change = (recipe: TinyRecipe & Record<string, unknown>) => unknown;
+
+test.each<[string, Change, RegExp]>([
+  ['an unknown key', (r) => (r.pruning = 1), /: unknown key "pruning"/],
+  [
+    'an unknown key below',
+    (r) => (r.teacher.train.lerningRate = 1),
+    /: teacher\.train: unknown key "lerningRate"/,
+  ],
+  [
+    'an unknown key of lora',
+    (r) => ((r.distill.lora as Record<string, unknown>).alpha = 1),
+    /distill\.lora: unkn/,
+  ],
+  ['text for a number', (r) => (r.importance.remove = 'two'), /: importance\.remove: .*number/],
+  ['a fraction of a layer', (r) => (r.importance.remove = 1.5), /: importance\.remove: .*int/],
+  ['no layer', (r) => (r.importance.remove = 0), /: importance\.remove: .*>0/],
+  ['a list for a text', (r) => (r.name = ['a'] as never), /: name: .*string/],
+  ['a name that is a path', (r) => (r.name = 'a/b'), /: name: letters, digits, dots and dashes/],
+  ['a learning rate of 0', (r) => (r.heal.learningRate = 0), /: heal\.learningRate: /],
+  ['a missing key', (r) => delete (r.heal as never)['batchSize'], /: heal\.batchSize: /],
+  ['no teacher', (r) => delete (r as never)['teacher'], /: teacher: /],
+  ['no language', (r) => (r.languages = []), /: languages: /],
+  ['another language', (r) => (r.languages = ['fr']), /: languages\.0: .*"de".*"zh"/],
+  ['an unknown block size', (r) => (r.quantize.blockSize = 100), /: quantize\.blockSize: .*64/],
+  ['an unknown criterion', (r) => (r.importance.criterion = 'comet'), /: importance\.criterion: /],
+  [
+    'both corpora',
+    (r) => (r.corpus.demo = {}),
+    /: corpus: give either path or demo; see recipes\/ for examples$/,
+  ],
+  ['no corpus', (r) => (r.corpus = {}), /: corpus: give either path or demo/],
+  [
+    'distillation over weights of full precision',
+    (r) => delete (r as never)['quantize'],
+    /: distill: distill trains an adapter over a 4-bit base: it needs quantize/,
+  ],
+  [
+    'two teachers',
+    (r) => ((r.teacher as never as Record<string, string>).checkpoint = 'x'),
+    /: teacher: give either checkpoint or random/,
+  ],
+  [
+    'a random start without training',
+    (r) => delete (r.teacher as never)['train'],
+    /: teacher: a random start needs train/,
+  ],
+])('%s', (_, change, expected) => {
+  const recipe = good() as TinyRecipe & Record<string, unknown>;
+  change(recipe);
+  expect(messageOf(stringify(recipe))).toMatch(expected);
+});
+
+test.each<[string, string, RegExp]>([
+  ['an open bracket', 'name: [a\nother: b', /^my\.yaml: not valid YAML: .+ at line \d+/],
+  ['a tab', 'a:\n\tb: 1', /^my\.yaml: not valid YAML: .*line 2/],
+  ['a key twice', 'name: a\nname: b', /^my\.yaml: not valid YAML: .*unique.* at line 2/],
+  ['an unknown alias', 'name: *nothing', /^my\.yaml: not valid YAML: .*nothing/],
+  ['nothing', '', /^my\.yaml: .*object/],
+  ['a list', '- a\n- b', /^my\.yaml: .*object/],
+])('YAML: %s', (_, text, expected) => {
+  expect(messageOf(text)).toMatch(expected);
+});
+
+test('a recipe that is not there, or a folder', async () => {
+  const missing = join(dir, 'none.yaml');
+  await expect(runRecipe(missing)).rejects.toThrow(FileError);
+  await expect(runRecipe(missing)).rejects.toThrow(
+    `cannot read ${missing}: no such file or folder`,
+  );
+  await expect(runRecipe(dir)).rejects.toThrow(`cannot read ${dir}: it is a folder, not a file`);
+  expect(readdirSync(dir)).toEqual([]);
+});
+
+test('a bad recipe makes no run folder', async () => {
+  const file = join(dir, 'bad.yaml');
+  writeFileSync(file, stringify({ ...good(), output: join(dir, 'run'), surprise: true }));
+  await expect(runRecipe(file)).rejects.toThrow(`${file}: unknown key "surprise"`);
+  expect(readdirSync(dir)).toEqual(['bad.yaml']);
+});
