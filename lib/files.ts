@@ -45,7 +45,7 @@ export function writeFileAtomicStream(
     const file = openSync(temporary, 'wx');
     fd = file;
     write((chunk) => {
-      for (let at = 0; at < chunk.length; ) at += writeSync(file, chunk, at);
+      for (let at = 0; at < chunk.length;) at += writeSync(file, chunk, at);
     });
     fsyncSync(file);
     closeSync(file);

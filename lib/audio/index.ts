@@ -22,3 +22,4 @@ export {
   type Range,
 } from './augment';
 export { specAugment, type SpecAugmentOptions } from './spec-augment';
+export { warpMel, type WarpOptions } from './warp-mel';

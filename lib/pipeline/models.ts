@@ -10,10 +10,10 @@ import type { DType } from '../torch';
 import { Features } from '../train/examples';
 import type { Context } from './context';
 
-export interface LoadedModel {
+/** Freed by `using`, so that a stage that fails or is aborted leaves no model behind. */
+export interface LoadedModel extends Disposable {
   model: Qwen2Audio;
   processor: Processor;
-  dispose(): void;
 }
 
 /**
@@ -30,7 +30,7 @@ export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): Loa
   return {
     model,
     processor,
-    dispose: () => {
+    [Symbol.dispose]: () => {
       adapter?.dispose();
       model.dispose();
     },

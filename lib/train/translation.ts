@@ -1,5 +1,11 @@
 /** Speech translation as a training task: utterances with their targets, in seeded batches. */
-import { specAugment, type LogMel, type SpecAugmentOptions } from '../audio';
+import {
+  specAugment,
+  warpMel,
+  type LogMel,
+  type SpecAugmentOptions,
+  type WarpOptions,
+} from '../audio';
 import { bucketBatches, seededRandom, type Utterance } from '../data';
 import {
   audioTokenCount,
@@ -29,6 +35,8 @@ export interface TranslationOptions {
    */
   transcribeRate?: number;
   specAugment?: SpecAugmentOptions;
+  /** Speed and throat of the speaker, changed anew each time an utterance is heard. */
+  warp?: Omit<WarpOptions, 'maxFrames'>;
   /** Weight of the CTC loss on the transcript, beside the translation loss; see {@link CtcHead}. */
   ctcWeight?: number;
   /** First steps that learn from the CTC loss alone: a curriculum from hearing to translating. */
@@ -121,12 +129,12 @@ export class TranslationTask {
 
   /** A step's utterances as they are heard in it, with what is asked about them. */
   #clipsOf(step: number): { utterance: Utterance; mel: LogMel; examples: Example[] }[] {
-    const { seed, specAugment: masks, transcribeRate = 1 } = this.options;
+    const { seed, transcribeRate = 1 } = this.options;
     const random = seededRandom(`step ${seed} ${step}`);
     const clips = this.#itemsOf(step).map((item) => {
       const { utterance, targets } = item;
       const original = this.features.get(utterance);
-      const mel = masks === undefined ? original : specAugment(original, random.next, masks);
+      const mel = this.#augment(original, random.next);
       const transcribes = random.next() < transcribeRate;
       const asked = targets.filter(({ task }) => task !== transcribe || transcribes);
       return { utterance, mel, targets, asked };
@@ -182,6 +190,13 @@ export class TranslationTask {
     const prompt = { instruction: instructionOf(task), target: text };
     const { processor } = this.features;
     return { ...processor.tokenize(prompt, audioTokenCount(mel.frames)), mel };
+  }
+
+  #augment(mel: LogMel, random: () => number): LogMel {
+    const { warp, specAugment: masks } = this.options;
+    const maxFrames = this.features.processor.windowFrames;
+    const warped = warp === undefined ? mel : warpMel(mel, random, { ...warp, maxFrames });
+    return masks === undefined ? warped : specAugment(warped, random, masks);
   }
 
   #transcript(utterance: Utterance): number[] {

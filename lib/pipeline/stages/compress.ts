@@ -61,7 +61,8 @@ export async function importanceStage(
     teacher: teacher.hash,
   };
   const artifact = await runStage(context, 'importance', inputs, async (target, work, hash) => {
-    const { model, processor, dispose } = openModel(teacher.model);
+    using opened = openModel(teacher.model);
+    const { model, processor } = opened;
     const dev = context.splits[corpus.dev]!;
     const result = await searchLayers(model, features.for(processor), dev, languages, {
       ...importance!,
@@ -73,7 +74,6 @@ export async function importanceStage(
     });
     copyFileSync(join(work, 'trace.jsonl'), join(target, 'trace.jsonl'));
     writeResult(target, importanceFile, result);
-    dispose();
   });
   return { artifact, result: readResult(artifact, importanceFile) };
 }
@@ -87,9 +87,9 @@ export function pruneStage(
 ): Promise<Artifact> {
   const inputs = { teacher: teacher.hash, importance: importance.hash };
   return runStage(context, 'pruned', inputs, async (target) => {
-    const { model, processor, dispose } = openModel(teacher.model);
+    using opened = openModel(teacher.model);
+    const { model, processor } = opened;
     saveModel(join(target, 'model'), model.withLayers(kept), processor, { dtype: 'bfloat16' });
-    dispose();
     return Promise.resolve();
   });
 }
@@ -124,13 +124,13 @@ export function healStage(
   const { heal, languages, seed, corpus } = recipe;
   const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash };
   return runStage(context, 'healed', inputs, async (target, work, hash) => {
-    const { model, processor, dispose } = openModel(pruned.model);
+    using opened = openModel(pruned.model);
+    const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages);
     const options = training(context, 'healing', heal!, work, hash);
     await finetune(model, items, features.for(processor), options);
     saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
     copyFileSync(join(work, logFile), join(target, logFile));
-    dispose();
   });
 }
 
@@ -139,10 +139,10 @@ export function quantizeStage(context: Context, source: Source): Promise<Artifac
   const { quantize } = context.recipe;
   return runStage(context, 'quantized', { quantize, source: source.hash }, async (target) => {
     // The weights are quantised from the dtype they are stored in, as transformers does.
-    const { model, processor, dispose } = openModel(source.model, 'stored');
+    using opened = openModel(source.model, 'stored');
+    const { model, processor } = opened;
     quantizeModel(model, quantize);
     saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
-    dispose();
     return Promise.resolve();
   });
 }
@@ -160,7 +160,8 @@ export async function distillStage(
   const { minChrf } = distill!;
   const inputs = { minChrf, generation, languages, corpusHash, teacher: teacher.hash };
   const artifact = await runStage(context, 'distilled', inputs, async (target) => {
-    const { model, processor, dispose } = openModel(teacher.model);
+    using opened = openModel(teacher.model);
+    const { model, processor } = opened;
     const train = context.splits[corpus.train]!;
     const result: Distilled = {};
     for (const language of languages) {
@@ -172,7 +173,6 @@ export async function distillStage(
       result[language] = selectTargets(translated, references(train, language), { minChrf });
     }
     writeResult(target, targetsFile, result);
-    dispose();
   });
   return { artifact, result: readResult(artifact, targetsFile) };
 }
@@ -189,7 +189,8 @@ export function studentStage(
   const targets = distilled.artifact.hash;
   const inputs = { distill, languages, seed, corpusHash, quantized: quantized.hash, targets };
   return runStage(context, 'student', inputs, async (target, work, hash) => {
-    const { model, processor, dispose } = openModel(quantized.model);
+    using opened = openModel(quantized.model);
+    const { model, processor } = opened;
     const texts = Object.fromEntries(
       Object.entries(distilled.result).map(([language, { texts }]) => [
         language,
@@ -207,6 +208,5 @@ export function studentStage(
     saveAdapter(join(target, 'model', adapterFolder), adapter!, { dtype: 'bfloat16' });
     copyFileSync(join(work, logFile), join(target, logFile));
     adapter!.dispose();
-    dispose();
   });
 }

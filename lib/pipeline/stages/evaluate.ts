@@ -24,7 +24,8 @@ export async function evaluateStage(
   const { generation, languages, corpus, evaluate } = recipe;
   const inputs = { generation, languages, test: corpus.test, evaluate, corpusHash, source };
   const make = async (target: string): Promise<void> => {
-    const { model, processor, dispose } = openModel(source.model);
+    using opened = openModel(source.model);
+    const { model, processor } = opened;
     const result: Evaluations = {};
     for (const split of corpus.test) {
       const utterances = context.splits[split]!;
@@ -36,7 +37,6 @@ export async function evaluateStage(
       });
     }
     writeFileAtomic(join(target, file), `${JSON.stringify(result)}\n`);
-    dispose();
   };
   const artifact = await runStage(context, `evaluation-${name}`, inputs, make);
   const text = readFileSync(join(artifact.dir, file), 'utf8');
