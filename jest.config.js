@@ -1,4 +1,8 @@
+// One worker a core, one libtorch thread a worker: tests are many small operations.
+process.env.OMP_NUM_THREADS ??= '1';
+
 module.exports = {
+  maxWorkers: '100%',
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],
