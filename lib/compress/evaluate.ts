@@ -67,8 +67,8 @@ export function scoreTranslations(
 ): Record<MetricKey, Score> {
   const entries = metricKeys.map((key) => {
     const metric = metricFor(key, language);
-    const { score, low, high } = bootstrapInterval(metric, hypotheses, refs, options);
-    return [key, { score, low, high, signature: metric.signature }] as const;
+    const { score, low, high, signature } = bootstrapInterval(metric, hypotheses, refs, options);
+    return [key, { score, low, high, signature }] as const;
   });
   return Object.fromEntries(entries) as Record<MetricKey, Score>;
 }

@@ -66,7 +66,7 @@ export async function finetune(
       // Always there: without a listener the loop would pass over the step itself.
       onStep: (entry) => options.onStep?.(entry),
       parameters,
-      steps: options.steps ?? task.stepsPerEpoch * (options.epochs ?? 1),
+      steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
       microBatches: (step) => task.microBatches(step),
       loss: (micro, step) => task.loss(micro, step),
     });

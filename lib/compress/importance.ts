@@ -106,6 +106,11 @@ export async function searchLayers(
       let candidate: Candidate | undefined = known.get(`${iteration} ${layer}`);
       if (candidate === undefined) {
         candidate = { layer, ...(await scorer.score(left)) };
+        if (!Number.isFinite(candidate.score)) {
+          throw new CompressionError(
+            `the score without layer ${layer} is ${candidate.score}; look for damaged weights`,
+          );
+        }
         trace.append({ fingerprint: options.fingerprint, iteration, ...candidate });
       }
       options.onProgress?.(++done, total);

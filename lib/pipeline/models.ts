@@ -8,7 +8,7 @@ import { CompressionError } from '../compress';
 import { fileError } from '../files';
 import type { DType } from '../torch';
 import { Features } from '../train/examples';
-import type { Context } from './context';
+import { progressOf, type Context } from './context';
 
 /** Freed by `using`, so that a stage that fails or is aborted leaves no model behind. */
 export interface LoadedModel extends Disposable {
@@ -37,6 +37,21 @@ export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): Loa
   };
 }
 
+/**
+ * Loads a checkpoint whose weights are about to be changed or copied.
+ * @throws CompressionError if it has an adapter, which would be lost on the way
+ */
+export function openBase(dir: string, dtype?: DType | 'stored'): LoadedModel {
+  const adapter = adapterOf(dir);
+  if (adapter !== undefined) {
+    throw new CompressionError(
+      `${adapter} is an adapter, which pruning and training would leave behind; merge it into ` +
+        'the weights first',
+    );
+  }
+  return openModel(dir, dtype);
+}
+
 /** Features computed once for all models of a run, which share the processor's settings. */
 export class FeatureCache {
   #features: Features | undefined;
@@ -46,7 +61,9 @@ export class FeatureCache {
   for(processor: Processor): Features {
     const { corpus } = this.context;
     if (this.#features === undefined) {
-      this.#features = new Features(corpus, processor);
+      const { signal } = this.context.options;
+      const onProgress = progressOf(this.context, 'reading audio');
+      this.#features = new Features(corpus, processor, { onProgress, signal });
     } else if (this.#features.processor.windowFrames !== processor.windowFrames) {
       throw new CompressionError('teacher and student take audio of different lengths');
     }

@@ -97,7 +97,8 @@ function gather(context: Context, inputs: ReportInputs): ReportData {
 
 function modelResult(context: Context, tested: TestedModel, teacher: TestedModel): ModelResult {
   const { languages, corpus, evaluate } = context.recipe;
-  const size = account(tested.model);
+  // Where the files lie is of no use to a reader of the report.
+  const { files: _files, adapter: _adapter, ...size } = account(tested.model);
   const evaluations: ReportEvaluation[] = corpus.test.flatMap((split) =>
     languages.map((language) => {
       const own = evaluationOf(tested, split, language);

@@ -1,6 +1,6 @@
 /** A run: the chain of stages that a recipe asks for. */
 import { resolve } from 'node:path';
-import { checkDisjoint, openCorpus, type Utterance } from '../data';
+import { checkDisjoint, CorpusError, openCorpus, type Utterance } from '../data';
 import type { ReportData } from '../report';
 import { progressOf, type Context, type RunOptions } from './context';
 import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
@@ -115,9 +115,22 @@ async function prepare(recipe: Recipe, options: RunOptions): Promise<Context> {
   if (names.length !== settings.test.length + 2) {
     throw new RecipeError('corpus: train, dev and test must be different splits');
   }
+  const { targets } = corpus.description.languages;
+  const missing = recipe.languages.find((language) => !targets.includes(language));
+  if (missing !== undefined) {
+    throw new RecipeError(
+      `languages: ${dir} has no translations into ${missing}; it has ${targets.join(', ')}`,
+    );
+  }
   const splits: Record<string, Utterance[]> = {};
-  for (const name of names) splits[name] = corpus.read(name);
-  checkDisjoint(splits);
+  for (const name of names) {
+    const utterances = corpus.read(name);
+    if (utterances.length === 0) {
+      throw new CorpusError(`${dir}: the split '${name}' has no utterance; the recipe uses it`);
+    }
+    splits[name] = utterances;
+  }
+  checkDisjoint(splits, settings.test);
   const corpusHash = hashOf([corpus.description, splits]);
   return { recipe, folder, corpus, corpusHash, splits, options };
 }

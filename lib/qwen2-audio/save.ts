@@ -5,7 +5,7 @@ import { fileError, FileError, syncFolder, temporaryName, writeFileAtomic } from
 import { PareError } from '../errors';
 import { baseStateDict } from '../lora';
 import { Linear4bit } from '../nf4';
-import { dtypeSize, scope, type DType, type Tensor } from '../torch';
+import { dtypeSize, nn, scope, type DType, type Tensor } from '../torch';
 import { writeSafetensors } from '../torch/safetensors';
 import { configJson } from './config';
 import { CheckpointError } from './folder';
@@ -37,8 +37,8 @@ export function saveModel(
     mkdirSync(temporary, { recursive: true });
     const dtype = options.dtype ?? model.dtype;
     const json = configJson(model.config, model.layers.length, dtype);
-    const quantized = [...model.namedModules()].some(([, module]) => module instanceof Linear4bit);
-    if (quantized) json.quantization_config = quantizationConfig(dtype);
+    const quantization = quantizationConfig(model, dtype);
+    if (quantization !== undefined) json.quantization_config = quantization;
     else delete json.quantization_config;
     writeJson(join(temporary, 'config.json'), json);
     writeJson(join(temporary, 'generation_config.json'), {
@@ -63,19 +63,28 @@ function writeJson(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-// What transformers writes for a model that bitsandbytes quantised.
-function quantizationConfig(computeDtype: DType): Record<string, unknown> {
+// What transformers writes for a model that bitsandbytes quantised. It makes every linear layer but
+// lm_head a 4-bit one unless the list of what to skip says otherwise.
+function quantizationConfig(
+  model: Qwen2Audio,
+  computeDtype: DType,
+): Record<string, unknown> | undefined {
+  const modules = [...model.namedModules()];
+  const packed = modules.map(([, module]) => module).filter((m) => m instanceof Linear4bit);
+  if (packed.length === 0) return undefined;
+  const plain = modules.filter(([, m]) => m instanceof nn.Linear).map(([name]) => name);
+  const skipped = plain.some((name) => !name.endsWith('lm_head'));
   return {
     quant_method: 'bitsandbytes',
     load_in_4bit: true,
     load_in_8bit: false,
     bnb_4bit_quant_type: 'nf4',
-    bnb_4bit_use_double_quant: true,
+    bnb_4bit_use_double_quant: packed.some((layer) => layer.quantState.nested !== undefined),
     bnb_4bit_compute_dtype: computeDtype,
     bnb_4bit_quant_storage: 'uint8',
     llm_int8_enable_fp32_cpu_offload: false,
     llm_int8_has_fp16_weight: false,
-    llm_int8_skip_modules: null,
+    llm_int8_skip_modules: skipped ? plain : null,
     llm_int8_threshold: 6.0,
   };
 }

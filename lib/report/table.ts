@@ -132,6 +132,38 @@ function scoreRows(
   ];
 }
 
+/** What each step did, on the main test set: a line a model, in the order of the chain. */
+function stepLines(data: ReportData): string[] {
+  const [testSet] = data.testSets;
+  if (testSet === undefined || data.models.length < 3) return [];
+  const cell = (text: string, columnsOfCell: number): string => {
+    const fitted = fit(text, columnsOfCell);
+    return ' '.repeat(Math.max(0, columnsOfCell - displayWidth(fitted))) + fitted;
+  };
+  const line = (name: string, cells: readonly string[]): string => {
+    const left = fit(name, 18);
+    return left + ' '.repeat(18 - displayWidth(left)) + cells.map((c) => cell(c, 14)).join('');
+  };
+  const { languages } = data;
+  const heads = languages.slice(0, 2).flatMap(({ name }) => [`chrF ${name}`, `EM % ${name}`]);
+  return [
+    '',
+    fit(`Step by step, on ${testSet.name} (${testSet.id})`, width),
+    line('', ['layers', 'bytes', ...heads]),
+    ...data.models.map((model) =>
+      line(model.name, [
+        integer(model.size.decoderLayers),
+        bytes(model.size.bytes),
+        ...languages.slice(0, 2).flatMap((language) => {
+          const scores = evaluationOf(model, language, testSet)?.scores;
+          return [fixed(scores?.chrf?.value, 1), fixed(scores?.exactMatch?.value, 1, 100)];
+        }),
+      ]),
+    ),
+    '─'.repeat(width),
+  ];
+}
+
 /**
  * The end of a run, for a terminal of 120 columns: teacher against student, sizes first, then a
  * block for each language and test set. Several students (one for each language) come one after
@@ -161,6 +193,7 @@ export function renderTable(data: ReportData): string {
       '─'.repeat(width),
     );
   }
+  lines.push(...stepLines(data));
   lines.push('[ ] 95 % bootstrap interval; p: paired bootstrap against the teacher');
   return `${lines.join('\n')}\n`;
 }

@@ -1,4 +1,5 @@
 /** Training and evaluation examples of a corpus: features in memory once, prompts as token ids. */
+import { setImmediate } from 'node:timers/promises';
 import { loadAudio, type LogMel } from '../audio';
 import type { Corpus, Utterance } from '../data';
 import { translationInstruction, type Processor } from '../qwen2-audio';
@@ -19,6 +20,12 @@ export function instructionOf(task: Task): string {
     : translationInstruction(languageNames[task] ?? task);
 }
 
+export interface FeaturesOptions {
+  /** Hears after each utterance that had to be read. */
+  onProgress?: (done: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
 /** Log-mel features by utterance, computed once. */
 export class Features {
   readonly #mels = new Map<string, LogMel>();
@@ -26,19 +33,20 @@ export class Features {
   constructor(
     readonly corpus: Corpus,
     readonly processor: Processor,
+    readonly options: FeaturesOptions = {},
   ) {}
 
-  /** Reads the audio of all `utterances`; `onProgress` hears after each. */
-  async load(
-    utterances: readonly Utterance[],
-    onProgress?: (done: number, total: number) => void,
-  ): Promise<void> {
-    for (const [i, utterance] of utterances.entries()) {
-      if (!this.#mels.has(utterance.id)) {
-        const samples = await loadAudio(this.corpus.audioPath(utterance));
-        this.#mels.set(utterance.id, this.processor.logMel(samples));
-      }
-      onProgress?.(i + 1, utterances.length);
+  /** Reads the audio of those `utterances` that were not read yet. */
+  async load(utterances: readonly Utterance[]): Promise<void> {
+    const unique = new Map(utterances.map((utterance) => [utterance.id, utterance]));
+    const missing = [...unique.values()].filter(({ id }) => !this.#mels.has(id));
+    for (const [i, utterance] of missing.entries()) {
+      this.options.signal?.throwIfAborted();
+      const samples = await loadAudio(this.corpus.audioPath(utterance));
+      this.#mels.set(utterance.id, this.processor.logMel(samples));
+      this.options.onProgress?.(i + 1, missing.length);
+      // Reading a wav never waits: without this the event loop would not turn.
+      await setImmediate();
     }
   }
 

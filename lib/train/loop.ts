@@ -58,7 +58,10 @@ export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> 
   try {
     let step = state === undefined ? 0 : (loadTrainingState(state, parameters, optimizer) ?? 0);
     for (; step < steps; step++) {
-      signal?.throwIfAborted();
+      if (signal?.aborted) {
+        if (state !== undefined) saveTrainingState(state, parameters, optimizer, step);
+        signal.throwIfAborted();
+      }
       const at = step;
       await options.onStep?.(scope(() => trainStep(options, optimizer, at)));
       const done = step + 1;

@@ -57,8 +57,10 @@ export function evaluateCommand(context: Context): Command {
       const translator = SpeechTranslator.load(model, { adapter, dtype });
       const progress = new Progress(context.stderr, context.now);
       try {
-        const features = new Features(corpus, translator.processor);
-        await features.load(utterances, progress.labelled('reading speech'));
+        const features = new Features(corpus, translator.processor, {
+          onProgress: progress.labelled('reading speech'),
+        });
+        await features.load(utterances);
         for (const language of languages) {
           const label = `translating (${language})`;
           const onProgress = progress.labelled(label);

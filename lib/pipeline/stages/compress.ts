@@ -16,7 +16,7 @@ import { writeFileAtomic } from '../../files';
 import { saveAdapter } from '../../lora';
 import { adapterFolder, saveModel } from '../../qwen2-audio';
 import { progressOf, runStage, type Context } from '../context';
-import { openModel, type FeatureCache } from '../models';
+import { openBase, openModel, type FeatureCache } from '../models';
 import type { TrainingSettings } from '../recipe';
 import type { Artifact } from '../run-folder';
 import { trainingLog } from '../training-log';
@@ -87,7 +87,7 @@ export function pruneStage(
 ): Promise<Artifact> {
   const inputs = { teacher: teacher.hash, importance: importance.hash };
   return runStage(context, 'pruned', inputs, async (target) => {
-    using opened = openModel(teacher.model);
+    using opened = openBase(teacher.model);
     const { model, processor } = opened;
     saveModel(join(target, 'model'), model.withLayers(kept), processor, { dtype: 'bfloat16' });
     return Promise.resolve();
@@ -124,7 +124,7 @@ export function healStage(
   const { heal, languages, seed, corpus } = recipe;
   const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash };
   return runStage(context, 'healed', inputs, async (target, work, hash) => {
-    using opened = openModel(pruned.model);
+    using opened = openBase(pruned.model);
     const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages);
     const options = training(context, 'healing', heal!, work, hash);
@@ -139,7 +139,7 @@ export function quantizeStage(context: Context, source: Source): Promise<Artifac
   const { quantize } = context.recipe;
   return runStage(context, 'quantized', { quantize, source: source.hash }, async (target) => {
     // The weights are quantised from the dtype they are stored in, as transformers does.
-    using opened = openModel(source.model, 'stored');
+    using opened = openBase(source.model, 'stored');
     const { model, processor } = opened;
     quantizeModel(model, quantize);
     saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
@@ -189,7 +189,7 @@ export function studentStage(
   const targets = distilled.artifact.hash;
   const inputs = { distill, languages, seed, corpusHash, quantized: quantized.hash, targets };
   return runStage(context, 'student', inputs, async (target, work, hash) => {
-    using opened = openModel(quantized.model);
+    using opened = openBase(quantized.model);
     const { model, processor } = opened;
     const texts = Object.fromEntries(
       Object.entries(distilled.result).map(([language, { texts }]) => [

@@ -22,7 +22,14 @@ export async function evaluateStage(
 ): Promise<{ artifact: Artifact; result: Evaluations }> {
   const { recipe, corpusHash } = context;
   const { generation, languages, corpus, evaluate } = recipe;
-  const inputs = { generation, languages, test: corpus.test, evaluate, corpusHash, source };
+  const inputs = {
+    generation,
+    languages,
+    test: corpus.test,
+    evaluate,
+    corpusHash,
+    source: source.hash,
+  };
   const make = async (target: string): Promise<void> => {
     using opened = openModel(source.model);
     const { model, processor } = opened;

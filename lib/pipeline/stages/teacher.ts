@@ -1,17 +1,18 @@
 /** The teacher: a checkpoint as it is, fine-tuned, or trained from a random start. */
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileError } from '../../files';
 import { finetune, randomModel, trainTokenizer } from '../../compress';
-import { mergeLora } from '../../lora';
-import { Processor, saveModel } from '../../qwen2-audio';
+import { mergeLora, saveAdapter } from '../../lora';
+import { Linear4bit } from '../../nf4';
+import { adapterFolder, Processor, saveModel } from '../../qwen2-audio';
 import { Tokenizer } from '../../text';
 import { transcribe } from '../../train/examples';
 import { JsonLines } from '../../train/log';
 import type { TrainingLogEntry } from '../../train/loop';
 import type { TrainingItem } from '../../train/translation';
 import { runStage, type Context } from '../context';
-import { checkpointHash, openModel, type FeatureCache, type LoadedModel } from '../models';
+import { checkpointHash, openBase, type FeatureCache, type LoadedModel } from '../models';
 import type { Recipe } from '../recipe';
 import type { Artifact } from '../run-folder';
 import { trainingLog } from '../training-log';
@@ -30,7 +31,8 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
   const start = checkpoint === undefined ? 'random' : checkpointHash(checkpoint);
   const inputs = { random, train, start, corpusHash, languages, seed };
   return runStage(context, 'teacher', inputs, async (target, work, hash) => {
-    const { model, processor, dispose } = startOf(context, work);
+    using opened = startOf(context, work);
+    const { model, processor } = opened;
     const log = trainingLog(context, 'teacher', join(work, logFile));
     const adapter = await finetune(model, items(context), features.for(processor), {
       seed,
@@ -43,10 +45,15 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
         fingerprint: hash,
       },
     });
-    if (adapter !== undefined) mergeLora(adapter);
+    // Merging into a 4-bit base would spoil it: there the adapter stays one, as in a student.
+    const packed = [...model.namedModules()].some(([, module]) => module instanceof Linear4bit);
+    if (adapter !== undefined && !packed) mergeLora(adapter);
     saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
+    if (adapter !== undefined && packed) {
+      saveAdapter(join(target, 'model', adapterFolder), adapter, { dtype: 'bfloat16' });
+    }
+    adapter?.dispose();
     copyFileSync(join(work, logFile), join(target, logFile));
-    dispose();
   });
 }
 
@@ -67,19 +74,22 @@ export function teacherFiles(recipe: Recipe, artifact: Artifact): { model: strin
 
 function startOf(context: Context, work: string): LoadedModel {
   const { teacher, languages, corpus, seed } = context.recipe;
-  if (teacher.checkpoint !== undefined) return openModel(teacher.checkpoint);
+  if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint);
   const { vocabSize, ...shape } = teacher.random!;
   const tokenizerDir = join(work, 'tokenizer');
   if (!existsSync(tokenizerDir)) {
-    mkdirSync(tokenizerDir);
-    trainTokenizer(tokenizerDir, context.splits[corpus.train]!, languages, vocabSize);
+    // By a rename: a run that is killed here must not find half of the files.
+    const half = `${tokenizerDir}.new`;
+    rmSync(half, { recursive: true, force: true });
+    trainTokenizer(half, context.splits[corpus.train]!, languages, vocabSize);
+    renameSync(half, tokenizerDir);
   }
   const processor = new Processor({
     tokenizer: Tokenizer.fromPretrained(tokenizerDir),
     maxSourcePositions: shape.audio.max_source_positions,
   });
   const model = randomModel(shape, processor, seed);
-  return { model, processor, dispose: () => model.dispose() };
+  return { model, processor, [Symbol.dispose]: () => model.dispose() };
 }
 
 function items(context: Context): TrainingItem[] {
