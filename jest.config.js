@@ -3,6 +3,8 @@ process.env.OMP_NUM_THREADS ??= '1';
 
 module.exports = {
   maxWorkers: '100%',
+  // No test asserts a time; this only ends one that hangs.
+  testTimeout: 300_000,
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],

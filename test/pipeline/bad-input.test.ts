@@ -1,0 +1,172 @@
+/** What a run is given wrongly: one line that names it, and nothing half written. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CompressionError } from '../../lib/compress';
+import { CorpusError, type Utterance } from '../../lib/data';
+import { PareError } from '../../lib/errors';
+import { FileError } from '../../lib/files';
+import { RecipeError, runRecipe, RunFolderError } from '../../lib/pipeline';
+import { CheckpointError } from '../../lib/qwen2-audio';
+import { memory } from '../../lib/torch';
+import { TrainingError } from '../../lib/train/error';
+import { artifacts } from './folders';
+import { tinyCorpus, writeCorpus } from './tiny-corpus';
+import { tinyRecipe, writeRecipe, type TinyRecipe } from './tiny-recipe';
+
+jest.setTimeout(600_000);
+
+let dir: string;
+let run: string;
+let splits: Record<'train' | 'dev' | 'test', Utterance[]>;
+let recipe: TinyRecipe;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'pare-bad-'));
+  run = join(dir, 'run');
+  splits = tinyCorpus(join(dir, 'corpus'));
+  recipe = tinyRecipe(join(dir, 'corpus'), run);
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+/** The one line that a run ends with. */
+async function failure(
+  kind: new (...args: never[]) => PareError,
+  settings: Record<string, unknown> = recipe,
+): Promise<string> {
+  const before = memory().handles;
+  const error: unknown = await runRecipe(writeRecipe(dir, settings)).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(kind);
+  expect(error).toBeInstanceOf(PareError);
+  expect((error as PareError).message).not.toContain('\n');
+  expect(memory().handles).toBeLessThanOrEqual(before);
+  return (error as PareError).message;
+}
+
+describe('the corpus', () => {
+  afterEach(() => expect(artifacts(run)).toEqual([]));
+  const corpus = (): string => join(dir, 'corpus');
+
+  test('is not there', async () => {
+    recipe.corpus.path = join(dir, 'nowhere');
+    expect(await failure(CorpusError)).toBe(
+      `${join(dir, 'nowhere', 'corpus.json')} does not exist; is ${join(dir, 'nowhere')} the folder of a corpus?`,
+    );
+  });
+
+  test('lacks a split', async () => {
+    recipe.corpus.dev = 'validation';
+    expect(await failure(CorpusError)).toBe(
+      `${corpus()} has no split 'validation'; it has train, dev, test`,
+    );
+  });
+
+  test('lacks the file of a split', async () => {
+    rmSync(join(corpus(), 'dev.jsonl'));
+    expect(await failure(CorpusError)).toMatch(/dev\.jsonl does not exist, but corpus\.json names/);
+  });
+
+  test('has an empty reference', async () => {
+    splits.train[2]!.translations.zh = ' ';
+    writeCorpus(corpus(), splits);
+    expect(await failure(CorpusError)).toBe(
+      `${join(corpus(), 'train.jsonl')} line 3: translations.zh: must not be empty`,
+    );
+  });
+
+  test('lacks a sound file', async () => {
+    rmSync(join(corpus(), splits.test[1]!.audio));
+    expect(await failure(CorpusError)).toMatch(
+      /test\.jsonl line 2: .*\.wav does not exist; restore/,
+    );
+  });
+
+  test('has splits that share a group', async () => {
+    splits.dev[0]!.group = splits.train[4]!.group;
+    writeCorpus(corpus(), splits);
+    const [train, dev] = [splits.train[4]!, splits.dev[0]!];
+    expect(await failure(CorpusError)).toBe(
+      `splits 'train' and 'dev' overlap: ${train.id} and ${dev.id} have the same group, ` +
+        `'${train.group}'; move one of them`,
+    );
+  });
+
+  test('is to be tested on what chooses the layers', async () => {
+    recipe.corpus.test = ['dev'];
+    expect(await failure(RecipeError)).toBe('corpus: train, dev and test must be different splits');
+  });
+
+  test('has an empty split', async () => {
+    writeCorpus(corpus(), { ...splits, dev: [] });
+    expect(await failure(CorpusError)).toBe(
+      `${corpus()}: the split 'dev' has no utterance; the recipe uses it`,
+    );
+  });
+});
+
+describe('the teacher', () => {
+  test.each([undefined, { steps: 1, batchSize: 4, learningRate: 1e-3 }])(
+    'is not there (training %p)',
+    async (train) => {
+      const checkpoint = join(dir, 'teacher');
+      const settings = { ...recipe, teacher: { checkpoint, train } };
+      expect(await failure(FileError, settings)).toBe(
+        `cannot read ${checkpoint}: no such file or folder`,
+      );
+      expect(artifacts(run)).toEqual([]);
+    },
+  );
+
+  test('is no checkpoint', async () => {
+    const checkpoint = join(dir, 'teacher');
+    mkdirSync(checkpoint);
+    const settings = { ...recipe, teacher: { checkpoint } };
+    expect(await failure(CheckpointError, settings)).toBe(
+      `${checkpoint} has no config.json; give the folder of a checkpoint`,
+    );
+    expect(artifacts(run)).toEqual([]);
+  });
+
+  test('has fewer layers than are to be removed', async () => {
+    recipe.importance.remove = 4;
+    expect(await failure(CompressionError)).toBe(
+      '4 of 5 decoder layers are to be removed, but only 3 may be; remove fewer or protect fewer',
+    );
+    expect(artifacts(run)).toEqual(['evaluation-teacher', 'teacher']);
+  });
+
+  test('diverges', async () => {
+    Object.assign(recipe.teacher.train, { learningRate: 1e30, schedule: 'constant' });
+    expect(await failure(TrainingError)).toMatch(
+      /(loss|gradient).* at step \d+; lower the learning rate \(1e\+30\)/,
+    );
+    expect(artifacts(run)).toEqual([]);
+  });
+});
+
+test('a run folder of another recipe stays as it is', async () => {
+  mkdirSync(run);
+  writeFileSync(join(run, 'run.json'), '{"recipe":"other"}\n');
+  expect(await failure(RunFolderError)).toBe(
+    `${run} holds a run of the recipe other, not of tiny; choose another output or remove the folder`,
+  );
+});
+
+test('an artifact with a damaged record is named, and made again without it', async () => {
+  for (const key of ['importance', 'heal', 'quantize', 'distill']) delete (recipe as never)[key];
+  await runRecipe(writeRecipe(dir, recipe));
+  const record = join(run, 'evaluation-teacher', 'stage.json');
+  writeFileSync(record, '{"stage":"eval');
+  expect(await failure(RunFolderError)).toBe(
+    `${record} is damaged; remove this file and run again`,
+  );
+  rmSync(record);
+  const made: string[] = [];
+  await runRecipe(writeRecipe(dir, recipe), {
+    onStage: (name, { reused }) => void (reused || made.push(name)),
+  });
+  expect(made).toEqual(['evaluation-teacher']);
+});

@@ -1,0 +1,30 @@
+/**
+ * Follows a recipe in a process of its own, compiling TypeScript on the fly as jest does:
+ * `node child.js RECIPE [EVENT]`. With an event (`importance 3`, a label and how much is done, or
+ * `stage pruned`) the process kills itself there, by a signal that nothing can catch. Prints one
+ * line of JSON: the error's class and message, or the student's folder.
+ */
+const { readFileSync } = require('node:fs');
+const { transformSync } = require('@swc/core');
+
+require.extensions['.ts'] = (module, filename) => {
+  const jsc = { target: 'es2022', parser: { syntax: 'typescript' } };
+  const options = { filename, jsc, module: { type: 'commonjs' }, swcrc: false };
+  module._compile(transformSync(readFileSync(filename, 'utf8'), options).code, filename);
+};
+
+const { runRecipe } = require('../../lib/pipeline');
+
+const [recipe, event] = process.argv.slice(2);
+const at = (what) => {
+  if (what === event) process.kill(process.pid, 'SIGKILL');
+};
+
+runRecipe(recipe, {
+  onProgress: ({ label, done }) => at(`${label} ${done}`),
+  onStage: (name) => at(`stage ${name}`),
+}).then(
+  ({ student }) => console.log(JSON.stringify({ student })),
+  ({ constructor, name, message }) =>
+    console.log(JSON.stringify({ error: name, message, class: constructor.name })),
+);
