@@ -82,10 +82,7 @@ function quantizationConfig(
     bnb_4bit_use_double_quant: packed.some((layer) => layer.quantState.nested !== undefined),
     bnb_4bit_compute_dtype: computeDtype,
     bnb_4bit_quant_storage: 'uint8',
-    llm_int8_enable_fp32_cpu_offload: false,
-    llm_int8_has_fp16_weight: false,
     llm_int8_skip_modules: skipped ? plain : null,
-    llm_int8_threshold: 6.0,
   };
 }
 

@@ -177,6 +177,8 @@ describe('an NF4 checkpoint', () => {
       bnb_4bit_use_double_quant: true,
       bnb_4bit_compute_dtype: 'float32',
     });
+    // transformers insists on a float, which JSON from JavaScript cannot tell from an integer.
+    expect(config(target).quantization_config).not.toHaveProperty('llm_int8_threshold');
     const state = weights(target);
     const name = 'language_model.model.layers.0.mlp.up_proj.weight';
     expect([...state.keys()].filter((key) => key.startsWith(name)).sort()).toEqual(

@@ -141,11 +141,28 @@ describe('resume', () => {
     manualSeed(7);
     const whole = makeRun();
     await train(whole.options);
-    await stopAfter(5, 2);
+    manualSeed(7);
+    const killed = makeRun({
+      state: state('a', 2),
+      onStep: ({ step }) => {
+        if (step === 5) throw new Error('killed');
+      },
+    });
+    await expect(train(killed.options)).rejects.toThrow('killed');
     const again = makeRun({ state: state('a', 2) });
     await train(again.options);
     expect(again.entries.map(({ step }) => step)).toEqual([5, 6]);
     expect(again.losses).toEqual(whole.losses.slice(4));
+  });
+
+  test('goes on where it was when it was asked to stop', async () => {
+    manualSeed(7);
+    const whole = makeRun();
+    await train(whole.options);
+    await stopAfter(5, 2);
+    const again = makeRun({ state: state('a', 2) });
+    await train(again.options);
+    expect(again.losses).toEqual(whole.losses.slice(5));
   });
 
   test('of a finished run restores it and does nothing', async () => {
