@@ -158,6 +158,13 @@ const recipeSchema = z
       .strictObject({ samples: count.default(1000), seed: z.number().int().min(0).default(12345) })
       .default({ samples: 1000, seed: 12345 }),
   })
+  .refine(
+    ({ importance, languages }) =>
+      importance === undefined ||
+      typeof importance.criterion === 'string' ||
+      languages.every((language) => language in (importance.criterion as object)),
+    { message: 'give a criterion for each language', path: ['importance', 'criterion'] },
+  )
   .refine((r) => r.distill === undefined || r.quantize !== undefined, {
     message: 'distill trains an adapter over a 4-bit base: it needs quantize',
     path: ['distill'],

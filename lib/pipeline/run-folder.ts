@@ -32,6 +32,9 @@ export function hashOf(value: unknown): string {
 
 const recordFile = 'stage.json';
 
+/** Raised when a stage's code changes what it makes of the same inputs, so that none is reused. */
+const artifactFormat = 1;
+
 export class RunFolder {
   constructor(
     readonly dir: string,
@@ -68,7 +71,7 @@ export class RunFolder {
     inputs: unknown,
     make: (target: string, work: string, hash: string) => Promise<void>,
   ): Promise<Artifact> {
-    const hash = hashOf({ name, inputs });
+    const hash = hashOf({ format: artifactFormat, name, inputs });
     const dir = join(this.dir, name);
     const found = this.#record(dir);
     if (found?.hash === hash) return { dir, hash, seconds: found.seconds, reused: true };
@@ -80,6 +83,7 @@ export class RunFolder {
       rmSync(target, { recursive: true, force: true });
       mkdirSync(target, { recursive: true });
       mkdirSync(work, { recursive: true });
+      removeTemporaries(work);
       const before = this.#secondsSoFar(work);
       const seconds = (): number => before + (performance.now() - started) / 1000;
       try {
@@ -116,6 +120,13 @@ export class RunFolder {
   #secondsSoFar(work: string): number {
     const path = join(work, 'seconds');
     return existsSync(path) ? Number(readFileSync(path, 'utf8')) || 0 : 0;
+  }
+}
+
+/** A process that was killed while it wrote a state left it under a temporary name. */
+function removeTemporaries(work: string): void {
+  for (const entry of readdirSync(work)) {
+    if (/\.tmp-\d+-\d+$/.test(entry)) rmSync(join(work, entry), { recursive: true, force: true });
   }
 }
 
