@@ -97,7 +97,10 @@ export class PromptSet {
   }
 }
 
-/** Translates utterances with one model. */
+/** Batches that are encoded before any of them is decoded. */
+const batchesAhead = 8;
+
+/** Translates utterances with one model, some batches at a time, so that memory stays bounded. */
 export async function translateSplit(
   model: Qwen2Audio,
   features: Features,
@@ -106,10 +109,36 @@ export async function translateSplit(
   options: TranslateOptions,
 ): Promise<TranslatedSplit> {
   await features.load(utterances);
-  const prompts = new PromptSet(model, features, utterances, task, options.batchSize);
-  try {
-    return await prompts.translate(model, options);
-  } finally {
-    prompts.dispose();
+  const { batchSize, onProgress } = options;
+  const total = utterances.length;
+  const frames = utterances.map((utterance) => features.get(utterance).frames);
+  const order = [...frames.keys()].sort((a, b) => frames[a]! - frames[b]!);
+  const result: TranslatedSplit = {
+    texts: new Array<string>(total),
+    tokenIds: new Array<number[]>(total),
+    finished: new Array<boolean>(total),
+    seconds: 0,
+    generatedTokens: 0,
+  };
+  for (let at = 0; at < total; at += batchesAhead * batchSize) {
+    const rows = order.slice(at, at + batchesAhead * batchSize);
+    const part = rows.map((row) => utterances[row]!);
+    const prompts = new PromptSet(model, features, part, task, batchSize);
+    try {
+      const translated = await prompts.translate(model, {
+        ...options,
+        onProgress: (done) => onProgress?.(at + done, total),
+      });
+      for (const [i, row] of rows.entries()) {
+        result.texts[row] = translated.texts[i]!;
+        result.tokenIds[row] = translated.tokenIds[i]!;
+        result.finished[row] = translated.finished[i]!;
+      }
+      result.seconds += translated.seconds;
+      result.generatedTokens += translated.generatedTokens;
+    } finally {
+      prompts.dispose();
+    }
   }
+  return result;
 }

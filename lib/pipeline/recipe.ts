@@ -142,7 +142,13 @@ const recipeSchema = z
       })
       .optional(),
     /** Full fine-tuning of the pruned model on the references. */
-    heal: z.strictObject(optimization).optional(),
+    heal: z
+      .strictObject({
+        ...optimization,
+        /** And on the teacher's translations, as in the paper. */
+        teacherTexts: z.boolean().default(false),
+      })
+      .optional(),
     quantize: z
       .strictObject({
         blockSize: z.literal([64, 128, 256, 512, 1024, 2048, 4096]).default(64),
@@ -165,13 +171,17 @@ const recipeSchema = z
       languages.every((language) => language in (importance.criterion as object)),
     { message: 'give a criterion for each language', path: ['importance', 'criterion'] },
   )
+  .refine((r) => !r.heal?.teacherTexts || r.distill !== undefined, {
+    message: 'the teacher translates for distill: add it',
+    path: ['heal', 'teacherTexts'],
+  })
   .refine((r) => r.distill === undefined || r.quantize !== undefined, {
     message: 'distill trains an adapter over a 4-bit base: it needs quantize',
     path: ['distill'],
   });
 
 export type Recipe = z.infer<typeof recipeSchema>;
-export type TrainingSettings = NonNullable<Recipe['heal']>;
+export type TrainingSettings = Omit<NonNullable<Recipe['heal']>, 'teacherTexts'>;
 
 /**
  * Checks a recipe's text.

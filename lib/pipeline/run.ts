@@ -7,6 +7,7 @@ import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
 import { FeatureCache } from './models';
 import { readRecipe, RecipeError, type Recipe } from './recipe';
 import { writeReport, type StageTiming, type TestedModel } from './report';
+import { lockRunFolder } from './lock';
 import { hashOf, RunFolder, type Artifact } from './run-folder';
 import {
   distillStage,
@@ -39,12 +40,27 @@ export interface RunResult {
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file);
   if (options.fromScratch) await trainTeacher(recipe, options);
+  const folder = new RunFolder(resolve(recipe.output), recipe.name);
+  const unlock = lockRunFolder(folder.dir);
+  try {
+    return await follow(recipe, yaml, folder, options);
+  } finally {
+    unlock();
+  }
+}
+
+async function follow(
+  recipe: Recipe,
+  yaml: string,
+  folder: RunFolder,
+  options: RunOptions,
+): Promise<RunResult> {
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
     options.onStage?.(name, artifact);
   };
-  const context = await prepare(recipe, { ...options, onStage });
+  const context = await prepare(recipe, folder, { ...options, onStage });
   const features = new FeatureCache(context);
   const tested: TestedModel[] = [];
   const test = async (name: string, role: TestedModel['role'], source: Source): Promise<void> => {
@@ -67,7 +83,9 @@ export async function runRecipe(file: string, options: RunOptions = {}): Promise
     await test('pruned', 'step', current);
   }
   if (recipe.heal !== undefined) {
-    const healed = await healStage(context, features, current);
+    const teaches = recipe.heal.teacherTexts;
+    const texts = teaches ? await distillStage(context, features, teacher) : undefined;
+    const healed = await healStage(context, features, current, texts);
     current = sourceOf(healed);
     logs.push({ stage: 'healing', path: logPath(healed) });
     await test('healed', 'step', current);
@@ -101,8 +119,7 @@ function logPath(artifact: Artifact): string {
   return resolve(artifact.dir, 'log.jsonl');
 }
 
-async function prepare(recipe: Recipe, options: RunOptions): Promise<Context> {
-  const folder = new RunFolder(resolve(recipe.output), recipe.name);
+async function prepare(recipe: Recipe, folder: RunFolder, options: RunOptions): Promise<Context> {
   const { corpus: settings } = recipe;
   let dir = settings.path;
   if (dir === undefined) {

@@ -114,19 +114,21 @@ function training(
   };
 }
 
-/** Full fine-tuning of the pruned model on the references. */
+/** Full fine-tuning of the pruned model on the references, and on the teacher's texts if given. */
 export function healStage(
   context: Context,
   features: FeatureCache,
   pruned: Source,
+  distilled?: Distillation,
 ): Promise<Artifact> {
   const { recipe, corpusHash } = context;
   const { heal, languages, seed, corpus } = recipe;
-  const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash };
+  const targets = distilled?.artifact.hash;
+  const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash, targets };
   return runStage(context, 'healed', inputs, async (target, work, hash) => {
     using opened = openBase(pruned.model);
     const { model, processor } = opened;
-    const items = trainingItems(context.splits[corpus.train]!, languages);
+    const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     const options = training(context, 'healing', heal!, work, hash);
     await finetune(model, items, features.for(processor), options);
     saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
@@ -149,12 +151,28 @@ export function quantizeStage(context: Context, source: Source): Promise<Artifac
 
 type Distilled = Record<string, DistilledTargets>;
 
+/** What the distillation stage made. */
+export interface Distillation {
+  artifact: Artifact;
+  result: Distilled;
+}
+
+/** The teacher's texts by language; JSON has no undefined, so what was dropped is null in the file. */
+function textsOf(distilled?: Distillation): Record<string, (string | undefined)[]> {
+  return Object.fromEntries(
+    Object.entries(distilled?.result ?? {}).map(([language, { texts }]) => [
+      language,
+      texts.map((text) => text ?? undefined),
+    ]),
+  );
+}
+
 /** The teacher's translations of the training audio, filtered. */
 export async function distillStage(
   context: Context,
   features: FeatureCache,
   teacher: Source,
-): Promise<{ artifact: Artifact; result: Distilled }> {
+): Promise<Distillation> {
   const { recipe, corpusHash } = context;
   const { distill, generation, languages, corpus } = recipe;
   const { minChrf } = distill!;
@@ -182,7 +200,7 @@ export function studentStage(
   context: Context,
   features: FeatureCache,
   quantized: Source,
-  distilled: { artifact: Artifact; result: Distilled },
+  distilled: Distillation,
 ): Promise<Artifact> {
   const { recipe, corpusHash } = context;
   const { distill, languages, seed, corpus } = recipe;
@@ -191,14 +209,7 @@ export function studentStage(
   return runStage(context, 'student', inputs, async (target, work, hash) => {
     using opened = openBase(quantized.model);
     const { model, processor } = opened;
-    const texts = Object.fromEntries(
-      Object.entries(distilled.result).map(([language, { texts }]) => [
-        language,
-        // JSON has no undefined: what was dropped comes back as null.
-        texts.map((text) => text ?? undefined),
-      ]),
-    );
-    const items = trainingItems(context.splits[corpus.train]!, languages, texts);
+    const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     const options = training(context, 'QLoRA', distill!, work, hash);
     const adapter = await finetune(model, items, features.for(processor), {
       ...options,
