@@ -3,13 +3,14 @@ import { tensor, Tensor, type DType } from '../torch';
 import { padLogMel, type LogMel } from '../audio';
 import type { Qwen2AudioConfig } from './config';
 import { audioTokenCount } from './lengths';
+import { eachVisible, positionsOf, rowOf, sharedRows, type Row } from './rows';
 
 /** What the processor makes of one example (token ids already hold one id an audio token). */
 export interface Example {
   inputIds: readonly number[];
   /** As `inputIds`, with -100 where nothing is to be learnt. */
   labels?: readonly number[];
-  /** Examples that share this object share one run of the encoder. */
+  /** Examples that have this very object share one run of the encoder. */
   mel: LogMel;
 }
 
@@ -20,6 +21,13 @@ export interface CollateOptions {
   audioTokenIndex: number;
   /** The encoder's window in mel frames (2 maxSourcePositions). */
   window: number;
+  /** Examples about one clip in one row (see `sharedRows`); for padding on the right. */
+  shareRows?: boolean;
+  /**
+   * Rows are padded to a multiple of this many tokens, clips to one of twice as many frames: what
+   * is prepared for a shape (oneDNN compiles its kernels for each) then serves many batches.
+   */
+  padToMultipleOf?: number;
   device?: string;
 }
 
@@ -46,43 +54,45 @@ export class Batch {
   /** Tokens of each row without padding. */
   readonly lengths: readonly number[];
   readonly targets?: Targets;
+  readonly #rows: readonly Row[];
   readonly #time: number;
   readonly #options: CollateOptions;
 
   constructor(examples: readonly Example[], options: CollateOptions) {
     this.#options = options;
-    this.lengths = examples.map((example) => example.inputIds.length);
-    const time = Math.max(...this.lengths);
+    const rows = options.shareRows ? sharedRows(examples) : examples.map(rowOf);
+    this.#rows = rows;
+    this.lengths = rows.map(({ inputIds }) => inputIds.length);
+    const { padToMultipleOf = 1 } = options;
+    const time = ceilTo(Math.max(...this.lengths), padToMultipleOf);
     this.#time = time;
-    const ids = new BigInt64Array(examples.length * time).fill(BigInt(options.padTokenId));
-    const rows: number[] = [];
+    const ids = new BigInt64Array(rows.length * time).fill(BigInt(options.padTokenId));
+    const targetRows: number[] = [];
     const targetIds: number[] = [];
     let placeholders = 0;
-    for (const [b, { inputIds, labels }] of examples.entries()) {
+    for (const [b, { inputIds, targets }] of rows.entries()) {
       const start = b * time + (options.padding === 'left' ? time - inputIds.length : 0);
       for (const [t, id] of inputIds.entries()) {
         ids[start + t] = BigInt(id);
         if (id === options.audioTokenIndex) placeholders++;
-        const label = labels?.[t] ?? -100;
-        // The state at t - 1 predicts the token at t.
-        if (label !== -100 && t > 0) {
-          rows.push(start + t - 1);
-          targetIds.push(label);
-        }
+      }
+      for (const { at, id } of targets) {
+        targetRows.push(start + at);
+        targetIds.push(id);
       }
     }
     this.audioPlaceholders = placeholders;
     const { device } = options;
-    this.inputIds = tensor(ids, { shape: [examples.length, time], device });
-    if (rows.length > 0) {
+    this.inputIds = tensor(ids, { shape: [rows.length, time], device });
+    if (targetRows.length > 0) {
       this.targets = {
-        rows: tensor(rows, { dtype: 'int64', device }),
+        rows: tensor(targetRows, { dtype: 'int64', device }),
         ids: tensor(targetIds, { dtype: 'int64', device }),
-        count: rows.length,
+        count: targetRows.length,
       };
     }
-    const mels = [...new Set(examples.map(({ mel }) => mel))];
-    this.clips = examples.map(({ mel }) => mels.indexOf(mel));
+    const mels = [...new Set(rows.map(({ mel }) => mel))];
+    this.clips = rows.map(({ mel }) => mels.indexOf(mel));
     this.melFrames = mels.map((mel) => mel.frames);
     this.audioTokens = this.clips.map((clip) => audioTokenCount(this.melFrames[clip]!));
     this.inputFeatures = features(mels, options);
@@ -92,32 +102,38 @@ export class Batch {
     return this.lengths.length;
   }
 
+  get #branched(): boolean {
+    return this.#rows.some(({ branches }) => branches.length > 0);
+  }
+
   /** Positions [batch][time] counted over real tokens, padding 0; one row where all agree. */
   get positionIds(): number[][] {
-    const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-    if (this.#options.padding === 'right') return [range(this.#time)];
-    return this.lengths.map((length) => [
-      ...new Array<number>(this.#time - length).fill(0),
-      ...range(length),
-    ]);
+    const left = this.#options.padding === 'left';
+    if (!left && !this.#branched) return [Array.from({ length: this.#time }, (_, i) => i)];
+    return this.#rows.map((row) => {
+      const padding = new Array<number>(this.#time - row.inputIds.length).fill(0);
+      return left ? [...padding, ...positionsOf(row)] : [...positionsOf(row), ...padding];
+    });
   }
 
   /**
-   * Additive mask [batch, 1, time, time] for left padding; none where the causal mask is enough.
-   * A padding query attends to itself, so that no row is fully masked.
+   * Additive mask [batch, 1, time, time] for left padding and for rows with branches; none where
+   * the causal mask is enough. A padding query attends to itself, so that no row is fully masked.
    */
   mask(dtype: DType): Tensor | undefined {
     const time = this.#time;
-    if (this.#options.padding === 'right' || this.lengths.every((n) => n === time))
-      return undefined;
+    const left = this.#options.padding === 'left';
+    const full = !left || this.lengths.every((length) => length === time);
+    if (full && !this.#branched) return undefined;
     const mask = new Float32Array(this.size * time * time).fill(-Infinity);
-    for (const [b, length] of this.lengths.entries()) {
-      const first = time - length;
-      for (let q = 0; q < time; q++) {
-        const row = (b * time + q) * time;
-        mask.fill(0, row + Math.min(first, q), row + q + 1);
-        if (q < first) mask.fill(-Infinity, row, row + q);
-      }
+    for (const [b, row] of this.#rows.entries()) {
+      const first = left ? time - this.lengths[b]! : 0;
+      const of = (query: number): number => (b * time + query) * time;
+      for (let query = 0; query < time; query++) mask[of(query) + query] = 0;
+      eachVisible(row, (query, from, to) => {
+        const start = of(first + query) + first;
+        mask.fill(0, start + from, start + to);
+      });
     }
     const { device } = this.#options;
     return tensor(mask, { shape: [this.size, 1, time, time], dtype, device });
@@ -145,6 +161,10 @@ export class Batch {
   }
 }
 
+function ceilTo(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
+}
+
 /**
  * Log-mel features [batch, mels, frames]: padded to the longest clip and the few frames behind it
  * that a convolution can see, not to the window; the result at valid positions is the same.
@@ -152,7 +172,8 @@ export class Batch {
 function features(mels: readonly LogMel[], options: CollateOptions): Tensor {
   const reach = 4;
   const longest = Math.max(...mels.map((mel) => mel.frames)) + reach;
-  const frames = Math.min(options.window, Math.ceil(longest / 4) * 4);
+  const { padToMultipleOf = 2 } = options;
+  const frames = Math.min(options.window, ceilTo(longest, 2 * padToMultipleOf));
   const bands = mels[0]!.data.length / mels[0]!.computedFrames;
   const data = new Float32Array(mels.length * bands * frames);
   for (const [b, mel] of mels.entries()) data.set(padLogMel(mel, frames), b * bands * frames);
@@ -164,14 +185,10 @@ export function collate(
   model: { config: Qwen2AudioConfig; device: string },
   examples: readonly Example[],
   padding: 'left' | 'right',
+  options: Pick<CollateOptions, 'shareRows' | 'padToMultipleOf'> = {},
 ): Batch {
   const { padTokenId, audioTokenIndex, audio } = model.config;
   const window = 2 * audio.maxSourcePositions;
-  return new Batch(examples, {
-    padding,
-    padTokenId,
-    audioTokenIndex,
-    window,
-    device: model.device,
-  });
+  const { device } = model;
+  return new Batch(examples, { ...options, padding, padTokenId, audioTokenIndex, window, device });
 }

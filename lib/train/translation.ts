@@ -210,7 +210,7 @@ export class TranslationTask {
   }
 
   #collate(examples: readonly Example[]): Batch {
-    return collate(this.model, examples, 'right');
+    return collate(this.model, examples, 'right', { shareRows: true, padToMultipleOf: 8 });
   }
 }
 

@@ -1,5 +1,6 @@
 // The table of neural-network operations. One line an operation.
 #include "../bridge/rooms.h"
+#include "linear.h"
 
 namespace pare {
 
@@ -9,7 +10,7 @@ using Opt = std::optional<at::Tensor>;
 using Dims = std::vector<int64_t>;
 
 void registerNn(Registry& registry) {
-  PARE_OP("linear", (T x, T weight, Opt bias), at::linear(x, weight, bias))
+  PARE_OP("linear", (T x, T weight, Opt bias), pare::linear(x, weight, bias))
   PARE_OP("embedding", (T weight, T ids), at::embedding(weight, ids))
   PARE_OP("conv1d", (T x, T weight, Opt bias, int64_t stride, int64_t padding),
           at::conv1d(x, weight, bias, stride, padding))
