@@ -6,13 +6,13 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
 import { corpusScore } from '../metrics';
-import { collate, audioTokenCount, type Qwen2Audio } from '../qwen2-audio';
+import type { Qwen2Audio } from '../qwen2-audio';
 import { noGrad, scope } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
 import { JsonLines } from '../train/log';
 import { CompressionError } from './error';
 import { metricFor, references, type MetricKey } from './evaluate';
-import { PromptSet } from './translate';
+import { EncodedSplit, PromptSet } from './translate';
 
 /** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */
 export type Criterion = 'bleu' | 'chrf' | 'chrf++' | 'loss';
@@ -28,7 +28,10 @@ export interface ImportanceOptions {
   batchSize: number;
   /** Where each candidate's score is appended; a search that was killed goes on from it. */
   trace: string;
-  /** Of model and dev set: a trace of another search is refused. */
+  /**
+   * Of model, dev set and criterion: a trace of another search is refused. How many layers are to
+   * go is not part of it: a longer search goes on from a shorter one.
+   */
   fingerprint: string;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number) => void;
@@ -73,6 +76,30 @@ export function candidateCount(candidates: number, remove: number): number {
 }
 
 /**
+ * The layers that a search may remove from a decoder of `count` layers.
+ * @throws CompressionError if more are to go than may go, or a protected one does not exist
+ */
+export function checkRemoval(
+  count: number,
+  { remove, protectedLayers = [] }: Pick<ImportanceOptions, 'remove' | 'protectedLayers'>,
+): number[] {
+  const unknown = protectedLayers.find((layer) => layer >= count);
+  if (unknown !== undefined) {
+    throw new CompressionError(
+      `layer ${unknown} cannot be protected: the model has decoder layers 0 to ${count - 1}`,
+    );
+  }
+  const open = candidateLayers(count, protectedLayers);
+  if (remove > open.length) {
+    throw new CompressionError(
+      `${remove} of ${count} decoder layers are to be removed, but only ${open.length} may ` +
+        'be; remove fewer or protect fewer',
+    );
+  }
+  return open;
+}
+
+/**
  * Runs the search on the dev set. The audio is encoded once; a candidate shares all weights.
  * @throws CompressionError if more layers are to go than may go, or the trace is of another search
  */
@@ -84,13 +111,7 @@ export async function searchLayers(
   options: ImportanceOptions,
 ): Promise<ImportanceResult> {
   const count = model.layers.length;
-  const open = candidateLayers(count, options.protectedLayers);
-  if (options.remove > open.length) {
-    throw new CompressionError(
-      `${options.remove} of ${count} decoder layers are to be removed, but only ${open.length} may ` +
-        'be; remove fewer or protect fewer',
-    );
-  }
+  const open = checkRemoval(count, options);
   const trace = new JsonLines<TraceLine>(options.trace);
   const known = readTrace(trace, options);
   await features.load(dev);
@@ -140,6 +161,11 @@ export async function searchLayers(
   }
 }
 
+/** Whether a file is the trace of a search with this fingerprint, so that one can go on from it. */
+export function isTraceOf(path: string, fingerprint: string): boolean {
+  return new JsonLines<TraceLine>(path).read()[0]?.fingerprint === fingerprint;
+}
+
 function readTrace(
   trace: JsonLines<TraceLine>,
   options: ImportanceOptions,
@@ -167,19 +193,20 @@ function criterionFor(options: ImportanceOptions, language: string): Criterion {
 }
 
 class CandidateScorer {
+  readonly #audio: EncodedSplit;
   readonly #prompts = new Map<string, PromptSet>();
 
   constructor(
     readonly model: Qwen2Audio,
-    readonly features: Features,
-    readonly dev: readonly Utterance[],
+    features: Features,
+    dev: readonly Utterance[],
     readonly languages: readonly string[],
     readonly options: ImportanceOptions,
   ) {
-    for (const language of languages) {
-      if (criterionFor(options, language) === 'loss') continue;
-      const prompts = new PromptSet(model, features, dev, language, options.batchSize);
-      this.#prompts.set(language, prompts);
+    const criteria = languages.map((language) => criterionFor(options, language));
+    this.#audio = new EncodedSplit(model, features, dev, options.batchSize);
+    for (const [i, language] of languages.entries()) {
+      if (criteria[i] !== 'loss') this.#prompts.set(language, new PromptSet(this.#audio, language));
     }
   }
 
@@ -203,36 +230,34 @@ class CandidateScorer {
 
   dispose(): void {
     for (const prompts of this.#prompts.values()) prompts.dispose();
+    this.#audio.dispose();
   }
 
   async #quality(candidate: Qwen2Audio, language: string, key: MetricKey): Promise<number> {
     const { maxNewTokens, signal } = this.options;
     const prompts = this.#prompts.get(language)!;
     const { texts } = await prompts.translate(candidate, { maxNewTokens, signal });
-    return corpusScore(metricFor(key, language), texts, references(this.dev, language)).score;
+    return corpusScore(
+      metricFor(key, language),
+      texts,
+      references(this.#audio.utterances, language),
+    ).score;
   }
 
   async #loss(candidate: Qwen2Audio, language: string): Promise<number> {
-    const { processor } = this.features;
     const instruction = instructionOf(language);
-    const refs = references(this.dev, language);
-    let loss = 0;
-    let targets = 0;
-    for (let at = 0; at < this.dev.length; at += this.options.batchSize) {
+    const targets = references(this.#audio.utterances, language);
+    const sums = { loss: 0, targets: 0 };
+    for (const { rows, audioFeatures } of this.#audio.batches) {
       await setImmediate();
       this.options.signal?.throwIfAborted();
       scope(() => {
-        const part = this.dev.slice(at, at + this.options.batchSize);
-        const examples = part.map((utterance, i) => {
-          const mel = this.features.get(utterance);
-          const prompt = { instruction, target: refs[at + i]! };
-          return { ...processor.tokenize(prompt, audioTokenCount(mel.frames)), mel };
-        });
-        const sums = noGrad(() => candidate.loss(collate(candidate, examples, 'right')));
-        loss += sums.loss.item();
-        targets += sums.targets;
+        const batch = this.#audio.collate(rows, { instruction, targets }, 'right');
+        const { loss, targets: count } = noGrad(() => candidate.loss(batch, audioFeatures));
+        sums.loss += loss.item();
+        sums.targets += count;
       });
     }
-    return loss / targets;
+    return sums.loss / sums.targets;
   }
 }

@@ -15,6 +15,8 @@ export {
 export {
   candidateCount,
   candidateLayers,
+  checkRemoval,
+  isTraceOf,
   searchLayers,
   type Criterion,
   type ImportanceOptions,

@@ -24,39 +24,69 @@ export interface TranslatedSplit {
   finished: boolean[];
 }
 
-/** A split prepared for one task: batches of prompts, with their audio features. */
-export class PromptSet {
-  readonly #batches: { rows: number[]; batch: Batch; audioFeatures: Tensor }[] = [];
+/**
+ * A split's audio, encoded once in batches of similar length. Prompts of any task and models that
+ * share tower and projector, which pruning leaves alone, use it.
+ */
+export class EncodedSplit {
+  /** Indices of the batch's utterances, and their features [sum of audio tokens, hidden]. */
+  readonly batches: { rows: number[]; audioFeatures: Tensor }[] = [];
 
-  /**
-   * Encodes the audio with `model`'s tower and projector, which pruning leaves alone; candidates
-   * that share them reuse the result.
-   */
   constructor(
     readonly model: Qwen2Audio,
     readonly features: Features,
     readonly utterances: readonly Utterance[],
-    readonly task: Task,
     batchSize: number,
   ) {
-    const { processor } = features;
-    const instruction = instructionOf(task);
     const lengths = utterances.map((utterance) => features.get(utterance).frames);
     // Neighbours in length share a batch, so that little is padded.
     const order = [...lengths.keys()].sort((a, b) => lengths[a]! - lengths[b]!);
     for (let at = 0; at < order.length; at += batchSize) {
       const rows = order.slice(at, at + batchSize);
-      const prepared = scope(() => {
-        const examples = rows.map((row) => {
-          const mel = features.get(utterances[row]!);
-          return { ...processor.tokenize({ instruction }, audioTokenCount(mel.frames)), mel };
-        });
-        const batch = collate(model, examples, 'left');
-        const audioFeatures = keep(encodeAudio(model, batch));
-        keep(batch.inputIds);
-        return { rows, batch, audioFeatures };
+      const audioFeatures = scope(() => encodeAudio(model, this.collate(rows, undefined, 'left')));
+      this.batches.push({ rows, audioFeatures: keep(audioFeatures) });
+    }
+  }
+
+  /** The batch of `rows` with a prompt each, and the answers to learn, if there are any. */
+  collate(
+    rows: readonly number[],
+    prompt: { instruction: string; targets?: readonly string[] } | undefined,
+    padding: 'left' | 'right',
+  ): Batch {
+    const { processor } = this.features;
+    const examples = rows.map((row) => {
+      const mel = this.features.get(this.utterances[row]!);
+      if (prompt === undefined) return { inputIds: [], mel };
+      const { instruction, targets } = prompt;
+      const asked = { instruction, target: targets?.[row] };
+      return { ...processor.tokenize(asked, audioTokenCount(mel.frames)), mel };
+    });
+    return collate(this.model, examples, padding);
+  }
+
+  dispose(): void {
+    for (const { audioFeatures } of this.batches) audioFeatures.dispose();
+    this.batches.length = 0;
+  }
+}
+
+/** A split prepared for one task: its audio, and batches of prompts. */
+export class PromptSet {
+  readonly #batches: { rows: number[]; batch: Batch; audioFeatures: Tensor }[] = [];
+
+  /** @param audio is used, not owned: it may serve other sets, and outlives this one */
+  constructor(
+    readonly audio: EncodedSplit,
+    readonly task: Task,
+  ) {
+    for (const { rows, audioFeatures } of audio.batches) {
+      const batch = scope(() => {
+        const made = audio.collate(rows, { instruction: instructionOf(task) }, 'left');
+        keep(made.inputIds);
+        return made;
       });
-      this.#batches.push(prepared);
+      this.#batches.push({ rows, batch, audioFeatures });
     }
   }
 
@@ -65,7 +95,7 @@ export class PromptSet {
     model: Qwen2Audio,
     options: Omit<TranslateOptions, 'batchSize'>,
   ): Promise<TranslatedSplit> {
-    const total = this.utterances.length;
+    const total = this.audio.utterances.length;
     const tokenIds = new Array<number[]>(total);
     const started = performance.now();
     let done = 0;
@@ -77,7 +107,7 @@ export class PromptSet {
       options.onProgress?.(done, total);
     }
     const seconds = (performance.now() - started) / 1000;
-    const { tokenizer } = this.features.processor;
+    const { tokenizer } = this.audio.features.processor;
     const { eosTokenIds } = model.config;
     return {
       texts: tokenIds.map((ids) => tokenizer.decode(ids, { skipSpecialTokens: true }).trim()),
@@ -89,10 +119,7 @@ export class PromptSet {
   }
 
   dispose(): void {
-    for (const { batch, audioFeatures } of this.#batches) {
-      batch.inputIds.dispose();
-      audioFeatures.dispose();
-    }
+    for (const { batch } of this.#batches) batch.inputIds.dispose();
     this.#batches.length = 0;
   }
 }
@@ -123,7 +150,8 @@ export async function translateSplit(
   for (let at = 0; at < total; at += batchesAhead * batchSize) {
     const rows = order.slice(at, at + batchesAhead * batchSize);
     const part = rows.map((row) => utterances[row]!);
-    const prompts = new PromptSet(model, features, part, task, batchSize);
+    const audio = new EncodedSplit(model, features, part, batchSize);
+    const prompts = new PromptSet(audio, task);
     try {
       const translated = await prompts.translate(model, {
         ...options,
@@ -138,6 +166,7 @@ export async function translateSplit(
       result.generatedTokens += translated.generatedTokens;
     } finally {
       prompts.dispose();
+      audio.dispose();
     }
   }
   return result;

@@ -1,6 +1,10 @@
 /** A run: the chain of stages that a recipe asks for. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { checkRemoval } from '../compress';
 import { checkDisjoint, CorpusError, openCorpus, type Utterance } from '../data';
+import { fileError } from '../files';
+import { readConfig } from '../qwen2-audio';
 import type { ReportData } from '../report';
 import { progressOf, type Context, type RunOptions } from './context';
 import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
@@ -119,6 +123,17 @@ function logPath(artifact: Artifact): string {
   return resolve(artifact.dir, 'log.jsonl');
 }
 
+/** What the recipe says of the teacher, held against it before any work. */
+function checkTeacher({ teacher, importance }: Recipe): void {
+  const { checkpoint, random } = teacher;
+  if (checkpoint !== undefined && !existsSync(checkpoint)) {
+    throw fileError('read', checkpoint, { code: 'ENOENT' });
+  }
+  if (importance === undefined) return;
+  const layers = random?.text.num_hidden_layers ?? readConfig(checkpoint!).text.numHiddenLayers;
+  checkRemoval(layers, importance);
+}
+
 async function prepare(recipe: Recipe, folder: RunFolder, options: RunOptions): Promise<Context> {
   const { corpus: settings } = recipe;
   let dir = settings.path;
@@ -148,6 +163,7 @@ async function prepare(recipe: Recipe, folder: RunFolder, options: RunOptions): 
     splits[name] = utterances;
   }
   checkDisjoint(splits, settings.test);
+  checkTeacher(recipe);
   const corpusHash = hashOf([corpus.description, splits]);
   return { recipe, folder, corpus, corpusHash, splits, options };
 }

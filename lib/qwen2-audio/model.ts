@@ -142,12 +142,13 @@ export class Qwen2Audio extends nn.Module {
   /**
    * Cross-entropy summed over the batch's targets; lm_head sees the positions that have a target
    * and no others.
+   * @param audioFeatures of this batch, if they are known already (`project`)
    * @throws ModelInputError for a batch without labels
    */
-  loss(batch: Batch, encoderStates: Tensor = this.encode(batch)): LossSums {
+  loss(batch: Batch, audioFeatures: Tensor = this.project(this.encode(batch), batch)): LossSums {
     const { targets } = batch;
     if (targets === undefined) throw new ModelInputError('the batch has no labels to train on');
-    const inputsEmbeds = this.embed(batch, this.project(encoderStates, batch));
+    const inputsEmbeds = this.embed(batch, audioFeatures);
     const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
     const hidden = this.decode(inputsEmbeds, context);
     const rows = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);

@@ -28,11 +28,22 @@ export function noGrad<T>(body: () => T): T {
  * belongs outside.
  */
 export function autocast<T>(body: () => T): T {
-  ok(binding.setAutocast(true));
+  return withAutocast(true, body);
+}
+
+let autocasting = false;
+
+function withAutocast<T>(enabled: boolean, body: () => T): T {
+  const before = autocasting;
+  const set = (value: boolean): void => {
+    if (value !== autocasting) ok(binding.setAutocast(value));
+    autocasting = value;
+  };
+  set(enabled);
   try {
     return body();
   } finally {
-    ok(binding.setAutocast(false));
+    set(before);
   }
 }
 
@@ -46,6 +57,7 @@ interface Checkpoint {
   /** The output as the later graph sees it: a leaf that collects its gradient. */
   output: Tensor;
   rngState: Uint8Array;
+  autocast: boolean;
 }
 
 // Checkpoints of the forward pass under way, in order. `backward` consumes them.
@@ -53,7 +65,7 @@ let tape: Checkpoint[] = [];
 
 /**
  * Activation checkpointing (Chen et al. 2016): runs `body(input)` without keeping what its
- * backward pass needs, and runs it again, with the same random numbers, during {@link backward}.
+ * backward pass needs, and runs it again, with the same random numbers and precision, during {@link backward}.
  * Gradients reach the parameters that `body` uses and `input`.
  *
  * The recomputation is driven from JavaScript, after libtorch's engine has returned, so that it
@@ -67,7 +79,7 @@ export function checkpoint(body: (input: Tensor) => Tensor, input: Tensor): Tens
   const rngState = getRngState();
   const output = scope(() => noGrad(() => body(input)).detach());
   output.requiresGrad = true;
-  tape.push({ body, input, output, rngState });
+  tape.push({ body, input, output, rngState, autocast: autocasting });
   return output;
 }
 
@@ -93,7 +105,8 @@ function run(output: Tensor, gradient?: Tensor): void {
 }
 
 /** Whether this backward pass came by. */
-function recompute({ body, input, output, rngState }: Checkpoint): boolean {
+function recompute(entry: Checkpoint): boolean {
+  const { body, input, output, rngState } = entry;
   const gradient = output.grad;
   if (gradient === undefined) return false;
   const leaf = input.detach();
@@ -102,7 +115,7 @@ function recompute({ body, input, output, rngState }: Checkpoint): boolean {
   setRngState(rngState);
   let again: Tensor;
   try {
-    again = withGrad(true, () => body(leaf));
+    again = withGrad(true, () => withAutocast(entry.autocast, () => body(leaf)));
   } finally {
     setRngState(resume);
   }

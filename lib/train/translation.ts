@@ -162,7 +162,8 @@ export class TranslationTask {
     const metrics: Record<string, number> = {};
     const losses: Tensor[] = [];
     if (!ctcOnly) {
-      const translation = this.model.loss(batch, encoderStates).loss.div(micro.targets);
+      const audioFeatures = this.model.project(encoderStates, batch);
+      const translation = this.model.loss(batch, audioFeatures).loss.div(micro.targets);
       metrics.translation = translation.item();
       losses.push(translation);
     }

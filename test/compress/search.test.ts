@@ -180,6 +180,19 @@ test('more layers than may go are refused before anything is scored', async () =
   expect(() => readFileSync(trace)).toThrow('ENOENT');
 });
 
+test('a protected layer that does not exist is refused by its number', async () => {
+  await expect(search({ protectedLayers: [2, 6] })).rejects.toThrow(
+    'layer 6 cannot be protected: the model has decoder layers 0 to 5',
+  );
+});
+
+test.each(['chrf', 'loss'] as const)('by %s, the audio is encoded once', async (criterion) => {
+  const spy = jest.spyOn(model.audioTower, 'forward');
+  await search({ criterion, remove: 2 });
+  expect(spy).toHaveBeenCalledTimes(Math.ceil(dev.length / 4));
+  spy.mockRestore();
+});
+
 test('a language without a criterion is an error that names it', async () => {
   const refused = search({ criterion: { de: 'chrf' } });
   await expect(refused).rejects.toThrow(CompressionError);

@@ -135,7 +135,8 @@ describe('the teacher', () => {
     expect(await failure(CompressionError)).toBe(
       '4 of 5 decoder layers are to be removed, but only 3 may be; remove fewer or protect fewer',
     );
-    expect(artifacts(run)).toEqual(['evaluation-teacher', 'teacher']);
+    // Known from the recipe alone: nothing was trained for it.
+    expect(artifacts(run)).toEqual([]);
   });
 
   test('diverges', async () => {

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { evaluateModel } from '../../lib/compress';
+import { PromptSet } from '../../lib/compress/translate';
 import { openCorpus, type Utterance } from '../../lib/data';
 import { Linear4bit } from '../../lib/nf4';
 import { runRecipe, type RunOptions, type RunResult } from '../../lib/pipeline';
@@ -212,6 +213,27 @@ test('a shorter chain ends in its last model', async () => {
     (await run()).result.report.models[0]!.evaluations[0]!.scores,
   );
   expect(result.report.curves.map(({ stage }) => stage)).toEqual(['teacher']);
+});
+
+test('a search for more layers goes on from the trace of the one before', async () => {
+  const output = join(dir, 'longer');
+  const teacher = { checkpoint: join(first.dir, 'teacher', 'model') };
+  const short = { ...recipe, output, teacher, heal: undefined, quantize: undefined };
+  const traceOf = async (remove: number): Promise<string[]> => {
+    const settings = { ...short, distill: undefined, importance: { ...recipe.importance, remove } };
+    await runRecipe(writeRecipe(dir, settings, 'longer.yaml'));
+    return readFileSync(join(output, 'importance', 'trace.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+  };
+  const one = await traceOf(1);
+  const spy = jest.spyOn(PromptSet.prototype, 'translate');
+  const two = await traceOf(2);
+  // Two languages: those of the new candidates, and those of the test of the new model.
+  expect(spy).toHaveBeenCalledTimes(2 * (two.length - one.length) + 2);
+  spy.mockRestore();
+  expect(two.slice(0, one.length)).toEqual(one);
+  expect(two.length).toBeGreaterThan(one.length);
 });
 
 test('a changed checkpoint is another teacher', async () => {

@@ -1,4 +1,5 @@
 import {
+  autocast,
   backward,
   cat,
   checkpoint,
@@ -212,6 +213,22 @@ describe('checkpoint', () => {
       noGrad(() => checkpoint(body, x));
       expect(calls).toBe(3);
     });
+  });
+
+  test('under autocast computes again in bfloat16, and gradients reach the weights', () => {
+    const gradients = (layer: typeof checkpoint): (number | bigint)[][] =>
+      scope(() => {
+        const w = randn([16, 16], { generator: new Generator(6) });
+        w.requiresGrad = true;
+        const x = randn([4, 16], { generator: new Generator(7) });
+        x.requiresGrad = true;
+        const body = (a: Tensor): Tensor => F.gelu(F.linear(a, w));
+        const y = autocast(() => layer(body, x));
+        expect(y.dtype).toBe('bfloat16');
+        backward(y.to('float32').square().sum());
+        return [w.grad!.toArray(), x.grad!.toArray()];
+      });
+    expect(gradients(checkpoint)).toEqual(gradients((body, x) => body(x)));
   });
 
   test('inside a checkpoint', () => {

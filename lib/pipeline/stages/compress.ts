@@ -1,8 +1,9 @@
 /** The stages between teacher and student. Each reads checkpoints and writes one artifact. */
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   finetune,
+  isTraceOf,
   quantizeModel,
   references,
   searchLayers,
@@ -18,7 +19,7 @@ import { adapterFolder, saveModel } from '../../qwen2-audio';
 import { progressOf, runStage, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
 import type { TrainingSettings } from '../recipe';
-import type { Artifact } from '../run-folder';
+import { hashOf, type Artifact } from '../run-folder';
 import { trainingLog } from '../training-log';
 import { logFile } from './teacher';
 
@@ -34,6 +35,7 @@ export function sourceOf(artifact: Artifact): Source {
 }
 
 const importanceFile = 'importance.json';
+const traceFile = 'trace.jsonl';
 const targetsFile = 'targets.json';
 
 function readResult<T>(artifact: Artifact, file: string): T {
@@ -60,19 +62,25 @@ export async function importanceStage(
     corpusHash,
     teacher: teacher.hash,
   };
-  const artifact = await runStage(context, 'importance', inputs, async (target, work, hash) => {
+  const { remove: _, ...search } = importance!;
+  const fingerprint = hashOf({ ...inputs, importance: search });
+  const artifact = await runStage(context, 'importance', inputs, async (target, work) => {
+    const trace = join(work, traceFile);
+    // What an earlier search of another length has scored is not scored again.
+    const earlier = join(context.folder.dir, 'importance', traceFile);
+    if (!existsSync(trace) && isTraceOf(earlier, fingerprint)) copyFileSync(earlier, trace);
     using opened = openModel(teacher.model);
     const { model, processor } = opened;
     const dev = context.splits[corpus.dev]!;
     const result = await searchLayers(model, features.for(processor), dev, languages, {
       ...importance!,
       ...generation,
-      trace: join(work, 'trace.jsonl'),
-      fingerprint: hash,
+      trace,
+      fingerprint,
       signal: context.options.signal,
       onProgress: progressOf(context, 'importance'),
     });
-    copyFileSync(join(work, 'trace.jsonl'), join(target, 'trace.jsonl'));
+    copyFileSync(trace, join(target, traceFile));
     writeResult(target, importanceFile, result);
   });
   return { artifact, result: readResult(artifact, importanceFile) };

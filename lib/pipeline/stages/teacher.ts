@@ -1,7 +1,6 @@
 /** The teacher: a checkpoint as it is, fine-tuned, or trained from a random start. */
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileError } from '../../files';
 import { finetune, randomModel, trainTokenizer } from '../../compress';
 import { mergeLora, saveAdapter } from '../../lora';
 import { Linear4bit } from '../../nf4';
@@ -24,9 +23,6 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
   const { recipe, corpusHash } = context;
   const { teacher, languages, seed } = recipe;
   const { random, train, checkpoint } = teacher;
-  if (checkpoint !== undefined && !existsSync(checkpoint)) {
-    throw fileError('read', checkpoint, { code: 'ENOENT' });
-  }
   if (train === undefined) return given(context, checkpoint!);
   const start = checkpoint === undefined ? 'random' : checkpointHash(checkpoint);
   const inputs = { random, train, start, corpusHash, languages, seed };
