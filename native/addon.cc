@@ -15,6 +15,7 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::registerMath(registry);
   pare::registerShape(registry);
   pare::registerNn(registry);
+  pare::registerChunkedLoss(registry);
   pare::registerOptim(registry);
   pare::registerIo(registry);
   pare::registerNf4(registry);

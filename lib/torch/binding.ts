@@ -51,6 +51,32 @@ export interface Binding {
   backward(outputs: Id[], gradients: Id[]): Result<true>;
   autogradGrad(outputs: Id[], inputs: Id[], gradients: Id[]): Result<Id[]>;
   zeroGrad(parameters: Id[]): Result<true>;
+  // native/ops/chunked_loss.cc
+  linearCrossEntropySum(
+    hidden: Id,
+    weight: Id,
+    targets: Id,
+    ignoreIndex: number,
+    chunkSize: number,
+  ): Result<Id>;
+  linearDivergenceSum(
+    hidden: Id,
+    weight: Id,
+    teacherHidden: Id,
+    teacherWeight: Id,
+    kind: string,
+    beta: number,
+    temperature: number,
+    chunkSize: number,
+  ): Result<Id>;
+  linearTopKDivergenceSum(
+    hidden: Id,
+    weight: Id,
+    topLogits: Id,
+    topIds: Id,
+    temperature: number,
+    chunkSize: number,
+  ): Result<Id>;
   // native/ops/random.cc; generator -1 is libtorch's default
   generator(seed: number): Result<number>;
   manualSeed(seed: number): Result<true>;

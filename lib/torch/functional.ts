@@ -115,3 +115,11 @@ export function ctcLoss(
     binding.ctcLoss(logProbs.id, targets.id, inputLengths.id, targetLengths.id, blank),
   );
 }
+
+export {
+  linearCrossEntropySum,
+  linearDivergenceSum,
+  linearTopKDivergenceSum,
+  type ChunkOptions,
+  type DivergenceOptions,
+} from './chunked-loss';

@@ -11,6 +11,7 @@ void registerRandom(Registry& registry);
 void registerMath(Registry& registry);
 void registerShape(Registry& registry);
 void registerNn(Registry& registry);
+void registerChunkedLoss(Registry& registry);
 void registerOptim(Registry& registry);
 void registerIo(Registry& registry);
 void registerNf4(Registry& registry);
