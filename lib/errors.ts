@@ -11,3 +11,11 @@ export class PareError extends Error {
     this.name = new.target.name;
   }
 }
+
+/** The error, with the file's name in front of a message that lacks it. */
+export function named(file: string, error: unknown): unknown {
+  if (error instanceof PareError && !error.message.includes(file)) {
+    error.message = `${file}: ${error.message}`;
+  }
+  return error;
+}

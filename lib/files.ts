@@ -9,10 +9,15 @@ export class FileError extends PareError {}
 const remedies: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space and run the same command again',
   EACCES: 'permission denied; check the owner and mode',
-  EROFS: 'the file system is read-only',
-  ENOENT: 'no such file or folder',
-  EISDIR: 'it is a folder, not a file',
-  ENOTDIR: 'a part of the path is a file, not a folder',
+  EPERM: 'the system does not allow it; check the path and its owner',
+  EROFS: 'the file system is read-only; choose another folder',
+  EDQUOT: 'the disk quota is used up; free some space and run the same command again',
+  EIO: 'the disk reports an error; check it, or choose another folder',
+  ENAMETOOLONG: 'the name is too long; choose a shorter one',
+  EMFILE: 'too many files are open; raise the limit (ulimit -n)',
+  ENOENT: 'no such file or folder; check the path',
+  EISDIR: 'it is a folder, not a file; give a file',
+  ENOTDIR: 'a part of the path is a file, not a folder; check the path',
 };
 
 /** Turns an errno exception into a {@link FileError} of one line that names the file. */

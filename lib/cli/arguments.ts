@@ -1,6 +1,7 @@
 /** Option values that are checked before anything is loaded, and how help shows examples. */
 import { InvalidArgumentError, Option } from 'commander';
 import { PareError } from '../errors';
+import { findLanguage } from '../text/languages';
 
 /** The command line makes no sense: exit status 2. */
 export class UsageError extends PareError {}
@@ -36,6 +37,14 @@ export function collect(text: string, previous: string[] = []): string[] {
     .filter((item) => item !== '');
   if (items.length === 0) throw new InvalidArgumentError('It must not be empty.');
   return [...previous, ...items];
+}
+
+/** For commander: a language by English name or two-letter code. */
+export function language(text: string): string {
+  if (findLanguage(text) !== undefined) return text;
+  throw new InvalidArgumentError(
+    'It must be the English name or two-letter code of a language, such as German or de.',
+  );
 }
 
 const dtypes = ['float32', 'bfloat16', 'float16'] as const;

@@ -1,15 +1,17 @@
 #!/usr/bin/env node
+import { fileError } from '../files';
 import { Context } from './context';
 import { runProgram } from './program';
+
+const context = new Context(process.stdout, process.stderr);
 
 // A reader that has seen enough (`pare … | head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit();
-  throw error;
+  context.fail(fileError('write', 'standard output', error));
+  process.exit(context.exitCode);
 });
 
-void runProgram(process.argv.slice(2), new Context(process.stdout, process.stderr)).then(
-  (exitCode) => {
-    process.exitCode = exitCode;
-  },
-);
+void runProgram(process.argv.slice(2), context).then((exitCode) => {
+  process.exitCode = exitCode;
+});

@@ -68,6 +68,7 @@ export async function finetune(
       parameters,
       steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
       microBatches: (step) => task.microBatches(step),
+      describe: (step) => task.describe(step),
       loss: (micro, step) => task.loss(micro, step),
     });
   } finally {

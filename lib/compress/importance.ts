@@ -115,7 +115,7 @@ export async function searchLayers(
   const trace = new JsonLines<TraceLine>(options.trace);
   const known = readTrace(trace, options);
   await features.load(dev);
-  const scorer = new CandidateScorer(model, features, dev, languages, options);
+  const scorer = await CandidateScorer.prepare(model, features, dev, languages, options);
   const total = candidateCount(open.length, options.remove) + 1;
   let done = 0;
   try {
@@ -193,21 +193,30 @@ function criterionFor(options: ImportanceOptions, language: string): Criterion {
 }
 
 class CandidateScorer {
-  readonly #audio: EncodedSplit;
   readonly #prompts = new Map<string, PromptSet>();
 
-  constructor(
+  private constructor(
     readonly model: Qwen2Audio,
-    features: Features,
-    dev: readonly Utterance[],
+    readonly audio: EncodedSplit,
     readonly languages: readonly string[],
     readonly options: ImportanceOptions,
   ) {
-    const criteria = languages.map((language) => criterionFor(options, language));
-    this.#audio = new EncodedSplit(model, features, dev, options.batchSize);
-    for (const [i, language] of languages.entries()) {
-      if (criteria[i] !== 'loss') this.#prompts.set(language, new PromptSet(this.#audio, language));
+    for (const language of languages) {
+      if (criterionFor(options, language) === 'loss') continue;
+      this.#prompts.set(language, new PromptSet(audio, language));
     }
+  }
+
+  static async prepare(
+    model: Qwen2Audio,
+    features: Features,
+    dev: readonly Utterance[],
+    languages: readonly string[],
+    options: ImportanceOptions,
+  ): Promise<CandidateScorer> {
+    for (const language of languages) criterionFor(options, language);
+    const audio = await EncodedSplit.encode(model, features, dev, options);
+    return new CandidateScorer(model, audio, languages, options);
   }
 
   async score(
@@ -230,29 +239,26 @@ class CandidateScorer {
 
   dispose(): void {
     for (const prompts of this.#prompts.values()) prompts.dispose();
-    this.#audio.dispose();
+    this.audio.dispose();
   }
 
   async #quality(candidate: Qwen2Audio, language: string, key: MetricKey): Promise<number> {
     const { maxNewTokens, signal } = this.options;
     const prompts = this.#prompts.get(language)!;
     const { texts } = await prompts.translate(candidate, { maxNewTokens, signal });
-    return corpusScore(
-      metricFor(key, language),
-      texts,
-      references(this.#audio.utterances, language),
-    ).score;
+    return corpusScore(metricFor(key, language), texts, references(this.audio.utterances, language))
+      .score;
   }
 
   async #loss(candidate: Qwen2Audio, language: string): Promise<number> {
     const instruction = instructionOf(language);
-    const targets = references(this.#audio.utterances, language);
+    const targets = references(this.audio.utterances, language);
     const sums = { loss: 0, targets: 0 };
-    for (const { rows, audioFeatures } of this.#audio.batches) {
+    for (const { rows, audioFeatures } of this.audio.batches) {
       await setImmediate();
       this.options.signal?.throwIfAborted();
       scope(() => {
-        const batch = this.#audio.collate(rows, { instruction, targets }, 'right');
+        const batch = this.audio.collate(rows, { instruction, targets }, 'right');
         const { loss, targets: count } = noGrad(() => candidate.loss(batch, audioFeatures));
         sums.loss += loss.item();
         sums.targets += count;

@@ -23,6 +23,6 @@ export {
   type ImportanceResult,
 } from './importance';
 export { selectTargets, trainingItems, type DistilledTargets } from './distill';
-export { quantizeModel, type QuantizeModelOptions } from './quantize';
+export { checkSkipped, quantizeModel, type QuantizeModelOptions } from './quantize';
 export { randomModel, trainTokenizer, type ModelShape } from './teacher';
 export { translateSplit, type TranslatedSplit, type TranslateOptions } from './translate';

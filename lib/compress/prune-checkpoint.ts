@@ -42,11 +42,8 @@ export function pruneCheckpoint(
   }
   const model = loadModel(dir);
   try {
-    const { maxSourcePositions } = model.config.audio;
     const hasProcessor = existsSync(join(dir, 'tokenizer.json'));
-    const processor = hasProcessor
-      ? Processor.fromPretrained(dir, { maxSourcePositions })
-      : undefined;
+    const processor = hasProcessor ? Processor.fromPretrained(dir, model.config) : undefined;
     saveModel(output, model.withLayers(kept), processor);
   } finally {
     model.dispose();

@@ -1,4 +1,5 @@
 /** Translating whole splits, the audio encoded once however many models listen. */
+import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
 import { collate, encodeAudio, generate, type Batch, type Qwen2Audio } from '../qwen2-audio';
 import { audioTokenCount } from '../qwen2-audio';
@@ -32,19 +33,35 @@ export class EncodedSplit {
   /** Indices of the batch's utterances, and their features [sum of audio tokens, hidden]. */
   readonly batches: { rows: number[]; audioFeatures: Tensor }[] = [];
 
-  constructor(
+  private constructor(
     readonly model: Qwen2Audio,
     readonly features: Features,
     readonly utterances: readonly Utterance[],
-    batchSize: number,
-  ) {
+  ) {}
+
+  /** Yields to the event loop between batches; leaves nothing behind when it is aborted. */
+  static async encode(
+    model: Qwen2Audio,
+    features: Features,
+    utterances: readonly Utterance[],
+    { batchSize, signal }: { batchSize: number; signal?: AbortSignal },
+  ): Promise<EncodedSplit> {
+    const split = new EncodedSplit(model, features, utterances);
     const lengths = utterances.map((utterance) => features.get(utterance).frames);
     // Neighbours in length share a batch, so that little is padded.
     const order = [...lengths.keys()].sort((a, b) => lengths[a]! - lengths[b]!);
-    for (let at = 0; at < order.length; at += batchSize) {
-      const rows = order.slice(at, at + batchSize);
-      const audioFeatures = scope(() => encodeAudio(model, this.collate(rows, undefined, 'left')));
-      this.batches.push({ rows, audioFeatures: keep(audioFeatures) });
+    try {
+      for (let at = 0; at < order.length; at += batchSize) {
+        await setImmediate();
+        signal?.throwIfAborted();
+        const rows = order.slice(at, at + batchSize);
+        const features = scope(() => encodeAudio(model, split.collate(rows, undefined, 'left')));
+        split.batches.push({ rows, audioFeatures: keep(features) });
+      }
+      return split;
+    } catch (error) {
+      split.dispose();
+      throw error;
     }
   }
 
@@ -136,8 +153,9 @@ export async function translateSplit(
   options: TranslateOptions,
 ): Promise<TranslatedSplit> {
   await features.load(utterances);
-  const { batchSize, onProgress } = options;
+  const { batchSize, onProgress, signal } = options;
   const total = utterances.length;
+  onProgress?.(0, total);
   const frames = utterances.map((utterance) => features.get(utterance).frames);
   const order = [...frames.keys()].sort((a, b) => frames[a]! - frames[b]!);
   const result: TranslatedSplit = {
@@ -150,7 +168,7 @@ export async function translateSplit(
   for (let at = 0; at < total; at += batchesAhead * batchSize) {
     const rows = order.slice(at, at + batchesAhead * batchSize);
     const part = rows.map((row) => utterances[row]!);
-    const audio = new EncodedSplit(model, features, part, batchSize);
+    const audio = await EncodedSplit.encode(model, features, part, { batchSize, signal });
     const prompts = new PromptSet(audio, task);
     try {
       const translated = await prompts.translate(model, {

@@ -157,9 +157,12 @@ function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CorpusError(`${where} is not valid JSON: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new CorpusError(
+      `${where} is not valid JSON: ${(error as Error).message}; write it anew`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

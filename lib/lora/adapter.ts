@@ -42,10 +42,18 @@ export function attachLora(
   config: LoraConfig,
   options: { generator: Generator; dtype?: DType },
 ): LoraAdapter {
-  const complete = completeConfig(config);
-  const targets = selectTargets(model, complete.targetModules);
-  checkEveryTarget(model, complete.targetModules);
-  return wrapLayers(model, complete, targets, options);
+  return wrapLayers(model, completeConfig(config), checkTargets(model, config), options);
+}
+
+/**
+ * The linear layers that an adapter of this kind would have, by name.
+ * @throws LoraError for settings that make no sense and for a target that names no linear layer
+ */
+export function checkTargets(model: nn.Module, config: LoraConfig): Map<string, LinearLike> {
+  const { targetModules } = completeConfig(config);
+  const targets = selectTargets(model, targetModules);
+  checkEveryTarget(model, targetModules);
+  return targets;
 }
 
 /** @internal {@link attachLora} on layers already selected. */

@@ -1,5 +1,12 @@
 /** Low-rank adapters, with PEFT's meaning and file format. */
-export { attachLora, baseStateDict, detachLora, LoraAdapter, mergeLora } from './adapter';
+export {
+  attachLora,
+  baseStateDict,
+  checkTargets,
+  detachLora,
+  LoraAdapter,
+  mergeLora,
+} from './adapter';
 export { LoraError, loraScale, type LoraConfig, type TargetModules } from './config';
 export { isLinear, LoraLinear, type LinearLike, type LoraLinearOptions } from './lora-linear';
 export { loadAdapter } from './load';

@@ -21,8 +21,7 @@ export interface LoadedModel extends Disposable {
  * @param dtype to compute with; `stored` leaves weights as they are
  */
 export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): LoadedModel {
-  const { maxSourcePositions } = readConfig(dir).audio;
-  const processor = Processor.fromPretrained(dir, { maxSourcePositions });
+  const processor = Processor.fromPretrained(dir, readConfig(dir));
   const options = dtype === 'stored' ? {} : { dtype };
   const model = loadModel(dir, options);
   const adapterDir = adapterOf(dir);

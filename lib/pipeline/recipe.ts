@@ -137,7 +137,9 @@ const recipeSchema = z
     importance: z
       .strictObject({
         remove: count,
-        criterion: z.union([criterion, z.record(z.string(), criterion)]),
+        criterion: z.union([criterion, z.record(z.string(), criterion)], {
+          error: `give one of ${criterion.options.join(', ')}, or one for each language`,
+        }),
         protectedLayers: z.array(z.number().int().min(0)).default([]),
       })
       .optional(),

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { compareToTeacher, constantAnswer, references, scoreTranslations } from '../compress';
 import { metricKeys, type ImportanceResult, type MetricKey, type Score } from '../compress';
 import { candidateLayers, type Criterion, type ScoreComparison } from '../compress';
@@ -20,12 +21,12 @@ import {
   type Protocol,
   type ReportData,
   type StageTime,
-  type TrainingCurve,
   type TranslationExample,
 } from '../report';
 import { torchVersion } from '../torch';
 import { languageNames } from '../train/examples';
-import type { Context } from './context';
+import { progressOf, type Context } from './context';
+import { curveOf } from './curve';
 import type { Evaluations } from './stages/evaluate';
 import { readLog } from './stages/teacher';
 
@@ -48,15 +49,15 @@ export interface ReportInputs {
   search: ImportanceResult | undefined;
 }
 
-/** Points of a curve at most; a longer log is thinned by averaging. */
-const curvePoints = 400;
-
-/** Writes report.json and report.html into the run folder. */
-export function writeReport(
+/**
+ * Writes report.json and report.html into the run folder. The bootstraps take seconds: between them
+ * the event loop turns, progress is reported, and an abort is heard.
+ */
+export async function writeReport(
   context: Context,
   inputs: ReportInputs,
-): { report: ReportData; reportPath: string } {
-  const report = gather(context, inputs);
+): Promise<{ report: ReportData; reportPath: string }> {
+  const report = await gather(context, inputs);
   const { dir } = context.folder;
   const reportPath = join(dir, 'report.html');
   writeFileAtomic(join(dir, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
@@ -64,10 +65,11 @@ export function writeReport(
   return { report, reportPath };
 }
 
-function gather(context: Context, inputs: ReportInputs): ReportData {
+async function gather(context: Context, inputs: ReportInputs): Promise<ReportData> {
   const { recipe } = context;
   const { languages, corpus } = recipe;
   const teacher = inputs.tested[0]!;
+  const { models, constantAnswers } = await scored(context, inputs.tested);
   return {
     title: recipe.title ?? recipe.name,
     date: new Date().toISOString(),
@@ -82,42 +84,71 @@ function gather(context: Context, inputs: ReportInputs): ReportData {
     stages: inputs.timings,
     languages: languages.map((code) => ({ code, name: languageNames[code] ?? code })),
     testSets: corpus.test.map((id) => ({ id, name: corpus.testNames[id] ?? id })),
-    models: inputs.tested.map((model) => modelResult(context, model, teacher)),
-    constantAnswers: corpus.test.flatMap((split) =>
-      languages.map((language) => constantResult(context, split, language)),
-    ),
+    models,
+    constantAnswers,
     importance: inputs.search === undefined ? [] : [searchResult(context, inputs.search, teacher)],
     curves: inputs.logs
       .filter(({ path }) => path !== undefined)
-      .map(({ stage, path }) => curve(stage, path!)),
+      .map(({ stage, path }) => curveOf(stage, readLog(path))),
     examples: examples(context, teacher, inputs.tested.at(-1)!),
     protocol: protocol(context),
   };
 }
 
-function modelResult(context: Context, tested: TestedModel, teacher: TestedModel): ModelResult {
-  const { languages, corpus, evaluate } = context.recipe;
-  // Where the files lie is of no use to a reader of the report.
-  const { files: _files, adapter: _adapter, ...size } = account(tested.model);
-  const evaluations: ReportEvaluation[] = corpus.test.flatMap((split) =>
-    languages.map((language) => {
-      const own = evaluationOf(tested, split, language);
-      const reference = evaluationOf(teacher, split, language);
-      const refs = references(context.splits[split]!, language);
-      const versus =
-        tested === teacher
-          ? undefined
-          : compareToTeacher(own.texts, reference.texts, refs, language, evaluate);
-      return {
-        language,
-        testSet: split,
-        segments: own.segments,
-        scores: scoresOf(own.scores, versus),
-        tokensPerSecond: own.tokensPerSecond,
-      };
-    }),
+/** What takes the time: bootstraps, a model, split and language after the other. */
+async function scored(
+  context: Context,
+  tested: readonly TestedModel[],
+): Promise<Pick<ReportData, 'models' | 'constantAnswers'>> {
+  const { languages, corpus } = context.recipe;
+  const teacher = tested[0]!;
+  const conditions = corpus.test.flatMap((split) =>
+    languages.map((language) => ({ split, language })),
   );
-  return { name: tested.name, role: tested.role, size, evaluations };
+  // The teacher is compared with nothing, but each condition has its constant answer.
+  const total = tested.length * conditions.length;
+  const onProgress = progressOf(context, 'report');
+  let done = 0;
+  const turn = async (): Promise<void> => {
+    onProgress(done++, total);
+    await setImmediate();
+    context.options.signal?.throwIfAborted();
+  };
+  await turn();
+  const models: ModelResult[] = [];
+  for (const model of tested) {
+    // Where the files lie is of no use to a reader of the report.
+    const { files: _files, adapter: _adapter, ...size } = account(model.model);
+    const evaluations: ReportEvaluation[] = [];
+    for (const { split, language } of conditions) {
+      evaluations.push(evaluationResult(context, model, teacher, split, language));
+      if (model !== teacher) await turn();
+    }
+    models.push({ name: model.name, role: model.role, size, evaluations });
+  }
+  const constantAnswers: ConstantAnswer[] = [];
+  for (const { split, language } of conditions) {
+    constantAnswers.push(constantResult(context, split, language));
+    await turn();
+  }
+  return { models, constantAnswers };
+}
+
+function evaluationResult(
+  context: Context,
+  tested: TestedModel,
+  teacher: TestedModel,
+  split: string,
+  language: string,
+): ReportEvaluation {
+  const { texts, segments, scores, tokensPerSecond } = evaluationOf(tested, split, language);
+  const refs = references(context.splits[split]!, language);
+  const other = evaluationOf(teacher, split, language).texts;
+  const versus =
+    tested === teacher
+      ? undefined
+      : compareToTeacher(texts, other, refs, language, context.recipe.evaluate);
+  return { language, testSet: split, segments, scores: scoresOf(scores, versus), tokensPerSecond };
 }
 
 function evaluationOf(
@@ -198,19 +229,6 @@ function searchResult(
       candidates: candidates.map(({ layer, score }) => ({ layer, score })),
     })),
   };
-}
-
-function curve(stage: string, path: string): TrainingCurve {
-  const log = readLog(path);
-  const stride = Math.max(1, Math.ceil(log.length / curvePoints));
-  const points = [];
-  for (let at = 0; at < log.length; at += stride) {
-    const part = log.slice(at, at + stride);
-    const { step, learningRate } = part.at(-1)!;
-    const loss = part.reduce((sum, entry) => sum + entry.loss, 0) / part.length;
-    points.push({ step, loss, learningRate });
-  }
-  return { stage, points, validation: [] };
 }
 
 function examples(

@@ -1,18 +1,13 @@
 /** A run: the chain of stages that a recipe asks for. */
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { checkRemoval } from '../compress';
-import { checkDisjoint, CorpusError, openCorpus, type Utterance } from '../data';
-import { fileError } from '../files';
-import { readConfig } from '../qwen2-audio';
 import type { ReportData } from '../report';
-import { progressOf, type Context, type RunOptions } from './context';
-import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
+import type { RunOptions } from './context';
 import { FeatureCache } from './models';
+import { prepare } from './prepare';
 import { readRecipe, RecipeError, type Recipe } from './recipe';
 import { writeReport, type StageTiming, type TestedModel } from './report';
 import { lockRunFolder } from './lock';
-import { hashOf, RunFolder, type Artifact } from './run-folder';
+import { RunFolder, type Artifact } from './run-folder';
 import {
   distillStage,
   healStage,
@@ -43,17 +38,18 @@ export interface RunResult {
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file);
-  if (options.fromScratch) await trainTeacher(recipe, options);
+  if (options.fromScratch) await trainTeacher(file, recipe, options);
   const folder = new RunFolder(resolve(recipe.output), recipe.name);
   const unlock = lockRunFolder(folder.dir);
   try {
-    return await follow(recipe, yaml, folder, options);
+    return await follow(file, recipe, yaml, folder, options);
   } finally {
     unlock();
   }
 }
 
 async function follow(
+  file: string,
   recipe: Recipe,
   yaml: string,
   folder: RunFolder,
@@ -64,7 +60,7 @@ async function follow(
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
     options.onStage?.(name, artifact);
   };
-  const context = await prepare(recipe, folder, { ...options, onStage });
+  const context = await prepare(file, recipe, folder, { ...options, onStage });
   const features = new FeatureCache(context);
   const tested: TestedModel[] = [];
   const test = async (name: string, role: TestedModel['role'], source: Source): Promise<void> => {
@@ -105,14 +101,18 @@ async function follow(
     logs.push({ stage: 'QLoRA', path: logPath(student) });
     await test('student', 'student', current);
   }
-  const report = writeReport(context, { yaml, tested, timings, logs, search: search?.result });
+  const inputs = { yaml, tested, timings, logs, search: search?.result };
+  const report = await writeReport(context, inputs);
   return { dir: context.folder.dir, student: current.model, ...report };
 }
 
 /** Follows the teacher's own recipe and puts what it made in the place of the checkpoint. */
-async function trainTeacher({ teacher }: Recipe, options: RunOptions): Promise<void> {
+async function trainTeacher(file: string, { teacher }: Recipe, options: RunOptions): Promise<void> {
   if (teacher.madeBy === undefined) {
-    throw new RecipeError('the recipe does not say how its teacher was made (teacher.madeBy)');
+    throw new RecipeError(
+      `${file}: the recipe does not say how its teacher was made; add teacher.madeBy, or run ` +
+        'without --from-scratch',
+    );
   }
   const { dir } = await runRecipe(teacher.madeBy, { ...options, fromScratch: false });
   teacher.checkpoint = resolve(dir, 'teacher', 'model');
@@ -121,49 +121,4 @@ async function trainTeacher({ teacher }: Recipe, options: RunOptions): Promise<v
 
 function logPath(artifact: Artifact): string {
   return resolve(artifact.dir, 'log.jsonl');
-}
-
-/** What the recipe says of the teacher, held against it before any work. */
-function checkTeacher({ teacher, importance }: Recipe): void {
-  const { checkpoint, random } = teacher;
-  if (checkpoint !== undefined && !existsSync(checkpoint)) {
-    throw fileError('read', checkpoint, { code: 'ENOENT' });
-  }
-  if (importance === undefined) return;
-  const layers = random?.text.num_hidden_layers ?? readConfig(checkpoint!).text.numHiddenLayers;
-  checkRemoval(layers, importance);
-}
-
-async function prepare(recipe: Recipe, folder: RunFolder, options: RunOptions): Promise<Context> {
-  const { corpus: settings } = recipe;
-  let dir = settings.path;
-  if (dir === undefined) {
-    dir = demoCorpusDir();
-    const onProgress = progressOf({ options }, 'corpus');
-    await ensureDemoCorpus(dir, { ...settings.demo, onProgress, signal: options.signal });
-  }
-  const corpus = openCorpus(dir);
-  const names = [...new Set([settings.train, settings.dev, ...settings.test])];
-  if (names.length !== settings.test.length + 2) {
-    throw new RecipeError('corpus: train, dev and test must be different splits');
-  }
-  const { targets } = corpus.description.languages;
-  const missing = recipe.languages.find((language) => !targets.includes(language));
-  if (missing !== undefined) {
-    throw new RecipeError(
-      `languages: ${dir} has no translations into ${missing}; it has ${targets.join(', ')}`,
-    );
-  }
-  const splits: Record<string, Utterance[]> = {};
-  for (const name of names) {
-    const utterances = corpus.read(name);
-    if (utterances.length === 0) {
-      throw new CorpusError(`${dir}: the split '${name}' has no utterance; the recipe uses it`);
-    }
-    splits[name] = utterances;
-  }
-  checkDisjoint(splits, settings.test);
-  checkTeacher(recipe);
-  const corpusHash = hashOf([corpus.description, splits]);
-  return { recipe, folder, corpus, corpusHash, splits, options };
 }

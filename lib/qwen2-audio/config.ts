@@ -109,6 +109,9 @@ export function parseConfig(
   const numAttentionHeads = size(t, 'num_attention_heads', 32, where);
   const rope = (t.rope_parameters ?? {}) as Json;
   only(rope, 'rope_type', 'default', where);
+  // The form of transformers 4, null where the positions are plain.
+  const scaling = (t.rope_scaling ?? {}) as Json;
+  only({ rope_scaling: scaling.rope_type ?? scaling.type }, 'rope_scaling', 'default', where);
   only(t, 'use_sliding_window', false, where);
   only(t, 'hidden_act', 'silu', where);
   only(a, 'activation_function', 'gelu', where);

@@ -17,22 +17,25 @@ export interface LoadOptions {
 /** All tensors of a checkpoint under their public names, mapped from the files, not read. */
 export function readStateDict(dir: string): Map<string, Tensor> {
   const state = new Map<string, Tensor>();
-  for (const path of checkpointFiles(dir)) {
-    const file = readSafetensors(path);
-    try {
-      for (const name of file.names()) {
-        if (isDerived(name)) continue;
-        const known = publicTensorName(name);
-        if (state.has(known)) {
-          throw new CheckpointError(`${path}: tensor ${name} is there twice, under two names`);
-        }
-        state.set(known, file.tensor(name));
-      }
-    } finally {
-      file.close();
-    }
+  try {
+    for (const path of checkpointFiles(dir)) addTensors(state, path);
+  } catch (error) {
+    for (const tensor of state.values()) tensor.dispose();
+    throw error;
   }
   return state;
+}
+
+function addTensors(state: Map<string, Tensor>, path: string): void {
+  using file = readSafetensors(path);
+  for (const name of file.names()) {
+    if (isDerived(name)) continue;
+    const known = publicTensorName(name);
+    if (state.has(known)) {
+      throw new CheckpointError(`${path}: tensor ${name} is there twice, under two names`);
+    }
+    state.set(known, file.tensor(name));
+  }
 }
 
 /**
@@ -43,9 +46,11 @@ export function readStateDict(dir: string): Map<string, Tensor> {
 export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
   const config = readConfig(dir);
   const state = readStateDict(dir);
+  let model: Qwen2Audio | undefined;
   try {
     checkLayerCount(dir, config, state);
-    const model = new Qwen2Audio(config);
+    checkWidths(dir, config, state);
+    model = new Qwen2Audio(config);
     nn.replaceModules(model, (name, module) => {
       if (!(module instanceof nn.Linear) || !isQuantized(state, name)) return undefined;
       const bias = state.get(`${name}.bias`);
@@ -60,6 +65,7 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
     return model.eval();
   } catch (error) {
     for (const tensor of state.values()) tensor.dispose();
+    model?.dispose();
     throw error;
   }
 }
@@ -78,6 +84,25 @@ function checkLayerCount(dir: string, config: Qwen2AudioConfig, state: Map<strin
       (gap === undefined || gap >= found.size ? '' : ` (layer ${gap} is missing)`) +
       '; the two are not of one checkpoint',
   );
+}
+
+/** What is never quantised tells the widths, before memory for a model of them is asked for. */
+function checkWidths(
+  dir: string,
+  { audio, text }: Qwen2AudioConfig,
+  state: ReadonlyMap<string, Tensor>,
+): void {
+  const { maxSourcePositions, dModel, numMelBins } = audio;
+  const widths: Record<string, number[]> = {
+    'language_model.model.embed_tokens.weight': [text.vocabSize, text.hiddenSize],
+    'audio_tower.embed_positions.weight': [maxSourcePositions, dModel],
+    'audio_tower.conv1.weight': [dModel, numMelBins, 3],
+  };
+  for (const [name, want] of Object.entries(widths)) {
+    const tensor = state.get(name);
+    if (tensor === undefined) throw missing(dir, name);
+    checkShape(dir, name, tensor.shape, want);
+  }
 }
 
 /** The 4-bit layer in the place of `plain`, whose sizes and bias it must have. */
@@ -127,6 +152,7 @@ function assignAll(
   dtype: DType | undefined,
 ): void {
   const used = new Set<string>();
+  let first: { name: string; dtype: DType } | undefined;
   for (const [prefix, module] of model.namedModules()) {
     for (const [own, target] of [...module.ownTensors()]) {
       const name = prefix === '' ? own : `${prefix}.${own}`;
@@ -139,6 +165,13 @@ function assignAll(
         throw new CheckpointError(
           `${dir}: tensor ${name} is ${source.dtype}, of a quantisation that is not known; ` +
             'use weights in full precision or in NF4 of bitsandbytes',
+        );
+      }
+      first ??= { name, dtype: source.dtype };
+      if (dtype === undefined && source.dtype !== first.dtype) {
+        throw new CheckpointError(
+          `${dir}: tensor ${name} is ${source.dtype} while ${first.name} is ${first.dtype}; ` +
+            'load it with one dtype for all (--dtype)',
         );
       }
       const property = own as 'weight' | 'bias';

@@ -2,7 +2,7 @@
 import { functional as F, nn, noGrad, randn, scope, Tensor } from '../torch';
 import type { DType, Generator } from '../torch';
 import { PareError } from '../errors';
-import type { Qwen2AudioConfig } from './config';
+import { parseConfig, type Qwen2AudioConfig } from './config';
 import { CausalLM, type DecoderContext, type DecoderLayer } from './decoder';
 import { AudioEncoder } from './encoder';
 import type { Batch } from './batch';
@@ -141,7 +141,7 @@ export class Qwen2Audio extends nn.Module {
 
   /**
    * Cross-entropy summed over the batch's targets; lm_head sees the positions that have a target
-   * and no others.
+   * and no others, and their logits are never held whole.
    * @param audioFeatures of this batch, if they are known already (`project`)
    * @throws ModelInputError for a batch without labels
    */
@@ -152,8 +152,13 @@ export class Qwen2Audio extends nn.Module {
     const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
     const hidden = this.decode(inputsEmbeds, context);
     const rows = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);
-    const logits = this.languageModel.lmHead.forward(rows).to('float32');
-    return { loss: F.crossEntropySum(logits, targets.ids), targets: targets.count };
+    const { lmHead } = this.languageModel;
+    // An lm_head that something was done to (an adapter, 4 bits) makes its logits itself.
+    const loss =
+      lmHead.constructor === nn.Linear
+        ? F.linearCrossEntropySum(rows, lmHead.weight, targets.ids)
+        : F.crossEntropySum(lmHead.forward(rows).to('float32'), targets.ids);
+    return { loss, targets: targets.count };
   }
 }
 
@@ -174,4 +179,23 @@ function initialize(model: Qwen2Audio, std: number, generator: Generator): void 
       });
     }
   });
+}
+
+/**
+ * A model of as many layers and a handful of numbers: for questions about the names of modules,
+ * before there are weights.
+ */
+export function skeleton(encoderLayers: number, numHiddenLayers: number): Qwen2Audio {
+  const config = parseConfig({
+    model_type: 'qwen2_audio',
+    audio_config: {
+      ...{ d_model: 2, encoder_attention_heads: 1, encoder_ffn_dim: 1, num_mel_bins: 1 },
+      ...{ max_source_positions: 1, encoder_layers: encoderLayers },
+    },
+    text_config: {
+      ...{ hidden_size: 2, num_attention_heads: 1, num_key_value_heads: 1, vocab_size: 1 },
+      ...{ intermediate_size: 1, num_hidden_layers: numHiddenLayers },
+    },
+  });
+  return new Qwen2Audio(config);
 }

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { AudioError, logMel, readFeatureConfig, writeFeatureConfig, type LogMel } from '../audio';
 import { PareError } from '../errors';
 import { writeFileAtomic } from '../files';
-import { ChatTemplate, Tokenizer, type ChatMessage } from '../text';
+import { ChatTemplate, findLanguage, Tokenizer, type ChatMessage } from '../text';
+import type { Qwen2AudioConfig } from './config';
 import { audioTokenCount } from './lengths';
 
 /** A conversation or tokenizer that Qwen2-Audio's processor cannot use. */
@@ -22,9 +23,18 @@ const endOfMessage = '<|im_end|>';
 const samplingRate = 16000;
 const hopLength = 160;
 
-/** The paper's instruction, for example `translationInstruction('German')`. */
+/**
+ * The paper's instruction, for example `translationInstruction('German')`.
+ * @param language English name or two-letter code, in any case
+ * @throws ProcessorError for a language that nobody knows
+ */
 export function translationInstruction(language: string): string {
-  return `Translate the English speech into ${language}:`;
+  const known = findLanguage(language);
+  if (known !== undefined) return `Translate the English speech into ${known.name}:`;
+  throw new ProcessorError(
+    `no language is called ${JSON.stringify(language)}; give its English name or two-letter code, ` +
+      'such as German or de, or an instruction in your own words',
+  );
 }
 
 /** What a {@link Processor} consists of. */
@@ -84,19 +94,41 @@ export class Processor {
   /**
    * Reads a checkpoint's preprocessor_config.json, tokenizer and chat template.
    *
-   * @param options.maxSourcePositions the encoder's, from config.json; by default what
+   * @param config of the model that is to understand it; its window counts. Without one, what
    *   preprocessor_config.json says
    * @throws FileError, FeatureConfigError, TokenizerError, ProcessorError if a file is missing,
-   *   damaged or of another kind of model
+   *   damaged, of another kind of model, or does not fit `config`
    */
-  static fromPretrained(dir: string, options: { maxSourcePositions?: number } = {}): Processor {
+  static fromPretrained(dir: string, config?: Qwen2AudioConfig): Processor {
     const { nMels, windowSamples } = readFeatureConfig(dir);
-    return new Processor({
+    const processor = new Processor({
       tokenizer: Tokenizer.fromPretrained(dir),
       chatTemplate: ChatTemplate.fromPretrained(dir),
-      maxSourcePositions: options.maxSourcePositions ?? windowSamples / hopLength / 2,
+      maxSourcePositions: config?.audio.maxSourcePositions ?? windowSamples / hopLength / 2,
       nMels,
     });
+    if (config !== undefined) processor.#checkAgainst(dir, config);
+    return processor;
+  }
+
+  #checkAgainst(dir: string, { audio, text, audioTokenIndex }: Qwen2AudioConfig): void {
+    const refuse = (file: string, has: string, wants: string): never => {
+      throw new ProcessorError(
+        `${join(dir, file)} has ${has}, config.json asks for ${wants}; ` +
+          'the two are not of one checkpoint',
+      );
+    };
+    if (this.nMels !== audio.numMelBins) {
+      refuse('preprocessor_config.json', `${this.nMels} mel bins`, String(audio.numMelBins));
+    }
+    if (this.audioTokenId !== audioTokenIndex) {
+      const wanted = `${audioTokenIndex} (audio_token_index)`;
+      refuse('tokenizer.json', `${audioToken} with the id ${this.audioTokenId}`, wanted);
+    }
+    if (this.tokenizer.vocabSize > text.vocabSize) {
+      const wanted = `at most ${text.vocabSize} (vocab_size)`;
+      refuse('tokenizer.json', `${this.tokenizer.vocabSize} tokens`, wanted);
+    }
   }
 
   /** Mel frames of the encoder's window. */
@@ -126,7 +158,8 @@ export class Processor {
     const windowSamples = this.windowFrames * hopLength;
     if (audio.length > windowSamples) {
       throw new AudioTooLongError(
-        `the audio has ${seconds(audio.length)} s and the model takes at most ${seconds(windowSamples)} s; cut it into shorter pieces`,
+        `the audio has ${seconds(audio.length)} s and the model takes at most ${seconds(windowSamples)} s; ` +
+          'cut it into shorter pieces',
       );
     }
     if (audioTokenCount(Math.ceil(audio.length / hopLength)) < 1) {
@@ -194,6 +227,7 @@ export class Processor {
   }
 }
 
+/** Rounded up to a millisecond, so that what is too long by a sample does not look as if it fitted. */
 function seconds(samples: number): string {
-  return String(Number((samples / samplingRate).toFixed(3)));
+  return String(Math.ceil((samples / samplingRate) * 1000) / 1000);
 }

@@ -1,6 +1,6 @@
 /** From speech to text with a checkpoint: what an application uses. */
 import { loadAudio } from '../audio';
-import { PareError } from '../errors';
+import { named } from '../errors';
 import { loadAdapter, type LoraAdapter } from '../lora';
 import { type DType } from '../torch';
 import { collate, type Example } from './batch';
@@ -21,7 +21,7 @@ export interface TranslatorOptions {
 }
 
 export interface TranslationRequest {
-  /** The target language as the prompt names it, in English: `German`, `Chinese`. */
+  /** The target language, by English name or two-letter code: `German`, `de`. */
   to?: string;
   /** In place of the translation prompt; `to` is then not needed. */
   instruction?: string;
@@ -85,8 +85,7 @@ export class SpeechTranslator {
   static load(dir: string, options: TranslatorOptions = {}): SpeechTranslator {
     const model = loadModel(dir, { dtype: options.dtype });
     try {
-      const { maxSourcePositions } = model.config.audio;
-      const processor = Processor.fromPretrained(dir, { maxSourcePositions });
+      const processor = Processor.fromPretrained(dir, model.config);
       const adapterDir = adapterOf(dir, options.adapter);
       const adapter = adapterDir === undefined ? undefined : loadAdapter(adapterDir, model);
       model.eval();
@@ -162,7 +161,7 @@ export class SpeechTranslator {
       const example = this.processor.process({ audio: samples, instruction });
       return { index, example, seconds: (performance.now() - started) / 1000 };
     } catch (error) {
-      return { index, error: named(audio, error), seconds: 0 };
+      return { index, error: typeof audio === 'string' ? named(audio, error) : error, seconds: 0 };
     }
   }
 
@@ -199,14 +198,6 @@ export class SpeechTranslator {
 
 function instructionOf({ to, instruction }: TranslationRequest): string {
   if (instruction !== undefined) return instruction;
-  if (to) return translationInstruction(to);
+  if (to !== undefined) return translationInstruction(to);
   throw new ProcessorError('the target language is missing; give one, as { to: "German" }');
-}
-
-/** Puts the file's name in front of a message that lacks it. */
-function named(audio: SpeechInput, error: unknown): unknown {
-  if (typeof audio === 'string' && error instanceof PareError && !error.message.includes(audio)) {
-    error.message = `${audio}: ${error.message}`;
-  }
-  return error;
 }

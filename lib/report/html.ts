@@ -1,5 +1,5 @@
 import { accounting } from './accounting';
-import { trainingCurve } from './curve';
+import { curveStyle, lossLabels, trainingCurve } from './curve';
 import { exampleTables } from './examples';
 import { fixed } from './format';
 import { heatMap, heatMapTable } from './heat-map';
@@ -9,7 +9,7 @@ import { resultTables } from './results';
 import { conditions } from './select';
 import { style } from './style';
 import { tradeOff } from './trade-off';
-import type { ImportanceSearch, ReportData } from './types';
+import type { ImportanceSearch, LossKind, ReportData } from './types';
 
 function isEmpty(content: Content): boolean {
   return Array.isArray(content) ? content.every(isEmpty) : !content;
@@ -63,7 +63,21 @@ function curves(data: ReportData): Content {
     .map((curve, i) => trainingCurve(curve, `curve-${i}`))
     .filter((figure) => figure !== null);
   if (figures.length === 0) return null;
-  return html`<p>Mean loss per target token. The band is the range of the steps drawn as one.</p>
+  const losses = data.curves.flatMap((curve) => curve.losses.filter((l) => l.points.length > 0));
+  const explained = (Object.keys(lossLabels) as LossKind[])
+    .filter((kind) => losses.some((series) => series.kind === kind))
+    .map((kind) => {
+      const { label, meaning } = lossLabels[kind];
+      return html`<div>
+        <dt>${label}</dt>
+        <dd>${meaning}</dd>
+      </div>`;
+    });
+  return html`${explained.length > 0 && html`<dl class="facts">${explained}</dl>`}
+    <p>
+      Where a point stands for several steps, it is their mean, and the band runs from the lowest of
+      them to the highest.
+    </p>
     <div class="figures">${figures}</div>`;
 }
 
@@ -102,7 +116,7 @@ export function renderReport(data: ReportData): string {
         <meta name="generator" content="pare ${data.versions.pare}" />
         <title>${data.title}</title>
         <style>
-          ${new Markup(style)}
+          ${new Markup(style + curveStyle)}
         </style>
       </head>
       <body>

@@ -181,16 +181,38 @@ export interface ImportanceIteration {
 export interface TrainingCurve {
   /** `teacher`, `healing`, `QLoRA`. */
   readonly stage: string;
-  /** Mean loss per target token, one for each logged step. */
-  readonly points: readonly CurvePoint[];
+  /** How many steps the log has, however few points they are drawn as. */
+  readonly steps: number;
+  /** The parts of the loss, where the log has them apart; otherwise the loss as a whole. */
+  readonly losses: readonly LossSeries[];
+  /** Empty where it was not logged. */
+  readonly learningRate: readonly CurvePoint[];
   /** Loss on the dev set, where it was measured. */
   readonly validation: readonly { readonly step: number; readonly loss: number }[];
 }
 
+/**
+ * `translation`: cross-entropy per target token. `ctc`: the CTC loss per transcript token, before
+ * its weight. `loss`: what is minimised, of a log that does not have its parts.
+ */
+export type LossKind = 'translation' | 'ctc' | 'loss';
+
+export interface LossSeries {
+  readonly kind: LossKind;
+  /** A part may begin after the first step. */
+  readonly points: readonly CurvePoint[];
+}
+
+/** A logged step, or neighbouring ones as one. */
 export interface CurvePoint {
+  /** The mean of their numbers. */
   readonly step: number;
-  readonly loss: number;
-  readonly learningRate?: number;
+  /** How many they are. */
+  readonly steps: number;
+  readonly mean: number;
+  /** The lowest and the highest of them. */
+  readonly low: number;
+  readonly high: number;
 }
 
 export interface TranslationExample {

@@ -15,3 +15,4 @@ export {
   type BpeVocabulary,
 } from './train-bpe';
 export { saveBpe } from './save-bpe';
+export { findLanguage, type Language } from './languages';

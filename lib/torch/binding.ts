@@ -268,8 +268,17 @@ export interface Binding {
 
 export const binding: Binding = loadAddon() as Binding;
 
+/** With PARE_DEBUG set, the stack of libtorch stands behind the message. */
+function torchError(text: string): TorchError {
+  const [message, stack] = text.split('\x1e') as [string, string?];
+  if (stack === undefined) return new TorchError(message);
+  const cause = new Error('in libtorch');
+  cause.stack = stack;
+  return new TorchError(message, { cause });
+}
+
 /** The result of a native call, or its error thrown from here. */
 export function ok<T>(result: T | undefined): T {
-  if (result === undefined) throw new TorchError(binding.takeError());
+  if (result === undefined) throw torchError(binding.takeError());
   return result;
 }

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { loadAudio, type LogMel } from '../audio';
 import type { Corpus, Utterance } from '../data';
+import { named } from '../errors';
 import { translationInstruction, type Processor } from '../qwen2-audio';
 
 /** Target languages of the method, as the prompt names them. */
@@ -15,9 +16,7 @@ export type Task = string;
 export const transcribe: Task = 'transcribe';
 
 export function instructionOf(task: Task): string {
-  return task === transcribe
-    ? transcribeInstruction
-    : translationInstruction(languageNames[task] ?? task);
+  return task === transcribe ? transcribeInstruction : translationInstruction(task);
 }
 
 export interface FeaturesOptions {
@@ -36,14 +35,21 @@ export class Features {
     readonly options: FeaturesOptions = {},
   ) {}
 
-  /** Reads the audio of those `utterances` that were not read yet. */
+  /**
+   * Reads the audio of those `utterances` that were not read yet.
+   * @throws FileError, AudioError naming the file
+   */
   async load(utterances: readonly Utterance[]): Promise<void> {
     const unique = new Map(utterances.map((utterance) => [utterance.id, utterance]));
     const missing = [...unique.values()].filter(({ id }) => !this.#mels.has(id));
     for (const [i, utterance] of missing.entries()) {
       this.options.signal?.throwIfAborted();
-      const samples = await loadAudio(this.corpus.audioPath(utterance));
-      this.#mels.set(utterance.id, this.processor.logMel(samples));
+      const path = this.corpus.audioPath(utterance);
+      try {
+        this.#mels.set(utterance.id, this.processor.logMel(await loadAudio(path)));
+      } catch (error) {
+        throw named(path, error);
+      }
       this.options.onProgress?.(i + 1, missing.length);
       // Reading a wav never waits: without this the event loop would not turn.
       await setImmediate();

@@ -40,6 +40,8 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
    * the step. Divide by the targets of the whole step, not of the micro-batch.
    */
   loss: (micro: Micro, step: number) => { loss: Tensor; metrics?: Record<string, number> };
+  /** Names a step's examples, for the error when its loss is no number. */
+  describe?: (step: number) => string;
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
   signal?: AbortSignal;
   /** Where to keep the state for a resume, and how often to write it. */
@@ -84,12 +86,13 @@ function checkFinite(
   what: string,
   value: number,
   step: number,
-  { learningRate }: OptimizerOptions,
+  { learningRate, describe }: Pick<TrainOptions<unknown>, 'learningRate' | 'describe'>,
 ): void {
   if (Number.isFinite(value)) return;
+  const among = describe === undefined ? '' : ` among ${describe(step)}`;
   throw new TrainingError(
     `the ${what} is ${value} at step ${step + 1}; lower the learning rate ` +
-      `(${learningRate}) or look for a damaged example`,
+      `(${learningRate}) or look for a damaged example${among}`,
   );
 }
 

@@ -178,6 +178,13 @@ export class TranslationTask {
     return { loss: losses.reduce((a, b) => a.add(b)), metrics };
   }
 
+  /** The utterances of a step by id, for people. */
+  describe(step: number): string {
+    return this.#itemsOf(step)
+      .map(({ utterance }) => utterance.id)
+      .join(', ');
+  }
+
   #itemsOf(step: number): TrainingItem[] {
     const number = Math.floor(step / this.stepsPerEpoch);
     if (this.#epoch?.number !== number) {

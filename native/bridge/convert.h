@@ -107,7 +107,13 @@ struct From<at::ScalarType> {
 template <>
 struct From<at::Device> {
   static at::Device get(const Call& call, napi_value value) {
-    return at::Device(From<std::string>::get(call, value));
+    const std::string name = From<std::string>::get(call, value);
+    const at::Device device(name);
+    if (device.is_cuda() && !at::hasCUDA()) {
+      throw std::invalid_argument("no CUDA here for device '" + name +
+                                  "': libtorch is a CPU build, or there is no GPU; use 'cpu'");
+    }
+    return device;
   }
 };
 

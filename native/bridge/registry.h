@@ -6,11 +6,15 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "convert.h"
 
 namespace pare {
+
+// Divides a message from the stack of libtorch behind it.
+constexpr char kBeforeStack = '\x1e';
 
 template <typename Fn>
 struct Signature;
@@ -74,6 +78,10 @@ class Registry {
       return Sig::template invoke<Fn>(Call{env, state}, argv, std::make_index_sequence<arity>());
     } catch (const c10::Error& error) {
       state.error = std::string(name) + ": " + error.what_without_backtrace();
+      // Names of functions take long to find: only for who looks for the place.
+      if (std::getenv("PARE_DEBUG") != nullptr && error.backtrace() != nullptr) {
+        state.error += kBeforeStack + error.backtrace()->get();
+      }
     } catch (const std::exception& error) {
       state.error = std::string(name) + ": " + error.what();
     } catch (...) {

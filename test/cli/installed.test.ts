@@ -53,6 +53,17 @@ describe('the program in a process of its own', () => {
     ]);
   });
 
+  test('says that standard output cannot be written', async () => {
+    const cli = join(folder, 'dist/cli/index.js');
+    const command = `"${process.execPath}" "${cli}" inspect "${path('model')}" --json >/dev/full`;
+    const failed = promisify(execFile)('sh', ['-c', command]);
+    await expect(failed).rejects.toMatchObject({
+      code: 1,
+      stderr:
+        'pare: cannot write standard output: the disk is full; free some space and run the same command again\n',
+    });
+  });
+
   test('needs no addon for help, score and inspect', async () => {
     expect((await pare(['--help'], noAddon)).exitCode).toBe(0);
     writeFileSync(path('hyp'), 'eins zwei drei vier\n');

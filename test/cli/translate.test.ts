@@ -52,6 +52,29 @@ describe('pare translate', () => {
     expect(jsonLines(alone.stdout).map(withoutTime)).toEqual(results.map(withoutTime));
   });
 
+  test('takes a language by name or code, in any case, and no other word', async () => {
+    const [german, ...others] = await Promise.all(
+      ['German', 'german', 'de', 'DE'].map((to) => pare(...args('--to', to, files[0]!))),
+    );
+    for (const { exitCode, stdout } of others) {
+      expect(exitCode).toBe(0);
+      expect(jsonLines(stdout).map(withoutTime)).toEqual(
+        jsonLines(german!.stdout).map(withoutTime),
+      );
+    }
+    for (const to of ['Klingon', '', 'xx']) {
+      const { exitCode, stdout, stderr } = await pare(...args('--to', to, files[0]!));
+      expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+      expect(stderr).toMatch(oneLine);
+      expect(stderr).toContain('English name or two-letter code');
+    }
+    const none = await pare('translate', '--model', model, files[0]!);
+    expect(none.exitCode).toBe(2);
+    expect(none.stderr).toContain('add --to German');
+    const own = await pare('translate', '--model', model, '--instruction', 'Say:', files[0]!);
+    expect(own.exitCode).toBe(0);
+  });
+
   test('equals the library, and the tokenizer made the text', async () => {
     const translator = SpeechTranslator.load(model);
     const request = { to: 'German', maxNewTokens: 6 };

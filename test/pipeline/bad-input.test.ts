@@ -6,6 +6,7 @@ import { CompressionError } from '../../lib/compress';
 import { CorpusError, type Utterance } from '../../lib/data';
 import { PareError } from '../../lib/errors';
 import { FileError } from '../../lib/files';
+import { LoraError } from '../../lib/lora';
 import { RecipeError, runRecipe, RunFolderError } from '../../lib/pipeline';
 import { CheckpointError } from '../../lib/qwen2-audio';
 import { memory } from '../../lib/torch';
@@ -96,7 +97,9 @@ describe('the corpus', () => {
 
   test('is to be tested on what chooses the layers', async () => {
     recipe.corpus.test = ['dev'];
-    expect(await failure(RecipeError)).toBe('corpus: train, dev and test must be different splits');
+    expect(await failure(RecipeError)).toBe(
+      `${join(dir, 'tiny.yaml')}: corpus: train, dev and test must be different splits; name others`,
+    );
   });
 
   test('has an empty split', async () => {
@@ -114,7 +117,7 @@ describe('the teacher', () => {
       const checkpoint = join(dir, 'teacher');
       const settings = { ...recipe, teacher: { checkpoint, train } };
       expect(await failure(FileError, settings)).toBe(
-        `cannot read ${checkpoint}: no such file or folder`,
+        `cannot read ${checkpoint}: no such file or folder; check the path`,
       );
       expect(artifacts(run)).toEqual([]);
     },
@@ -133,9 +136,27 @@ describe('the teacher', () => {
   test('has fewer layers than are to be removed', async () => {
     recipe.importance.remove = 4;
     expect(await failure(CompressionError)).toBe(
-      '4 of 5 decoder layers are to be removed, but only 3 may be; remove fewer or protect fewer',
+      `${join(dir, 'tiny.yaml')}: 4 of 5 decoder layers are to be removed, but only 3 may be; ` +
+        'remove fewer or protect fewer',
     );
     // Known from the recipe alone: nothing was trained for it.
+    expect(artifacts(run)).toEqual([]);
+  });
+
+  test.each([
+    [['q_prog'], 'no linear layer matches targetModules ["q_prog"]; near names: q_proj'],
+    ['(', 'targetModules "(" is no regular expression'],
+  ])('has no layers for the adapter: %p', async (targetModules, message) => {
+    Object.assign(recipe.distill.lora as object, { targetModules });
+    expect(await failure(LoraError)).toContain(`${join(dir, 'tiny.yaml')}: LoRA: ${message}`);
+    expect(artifacts(run)).toEqual([]);
+  });
+
+  test('has no layer that quantisation is to skip', async () => {
+    recipe.quantize.skip = ['o_proj', 'nonsense'];
+    expect(await failure(CompressionError)).toContain(
+      `${join(dir, 'tiny.yaml')}: quantize: skip names "nonsense", which is no linear layer`,
+    );
     expect(artifacts(run)).toEqual([]);
   });
 

@@ -131,7 +131,7 @@ test('the report has every model, curve and count', () => {
   expect(pruned!.parameters).toBeLessThan(teacher!.parameters);
   expect(quantized!.parameters).toBe(pruned!.parameters);
   expect(quantized!.storedElements).toBeLessThan(pruned!.storedElements);
-  expect(report.curves.map(({ stage, points }) => [stage, points.length])).toEqual([
+  expect(report.curves.map(({ stage, steps }) => [stage, steps])).toEqual([
     ['teacher', 6],
     ['healing', 4],
     ['QLoRA', 5],
@@ -234,6 +234,26 @@ test('a search for more layers goes on from the trace of the one before', async 
   spy.mockRestore();
   expect(two.slice(0, one.length)).toEqual(one);
   expect(two.length).toBeGreaterThan(one.length);
+});
+
+test('a sound file that was replaced is another corpus', async () => {
+  const corpus = join(dir, 'other-corpus');
+  cpSync(join(dir, 'corpus'), corpus, { recursive: true });
+  const teacher = { checkpoint: join(first.dir, 'teacher', 'model') };
+  const settings = { ...recipe, output: join(dir, 'other'), corpus: { path: corpus }, teacher };
+  for (const key of ['distill', 'importance', 'heal', 'quantize']) delete (settings as never)[key];
+  const remade = async (): Promise<string[]> => {
+    const names: string[] = [];
+    const onStage = (name: string, { reused }: { reused: boolean }): void =>
+      void (reused || names.push(name));
+    await runRecipe(writeRecipe(dir, settings, 'other.yaml'), { onStage });
+    return names;
+  };
+  expect(await remade()).toEqual(['evaluation-teacher']);
+  expect(await remade()).toEqual([]);
+  const [one, two] = splits.test.map(({ audio }) => join(corpus, audio));
+  cpSync(one!, two!);
+  expect(await remade()).toEqual(['evaluation-teacher']);
 });
 
 test('a changed checkpoint is another teacher', async () => {

@@ -23,7 +23,13 @@ import {
   saveModel,
 } from '../../lib/qwen2-audio';
 import { Tokenizer } from '../../lib/text';
-import { loadSafetensors, SafetensorsError, writeSafetensors, zeros } from '../../lib/torch';
+import {
+  loadSafetensors,
+  memory,
+  SafetensorsError,
+  writeSafetensors,
+  zeros,
+} from '../../lib/torch';
 import { copyTiny, loadTiny, quantizeLinears, rename, vectorsFolder } from './tiny-model';
 
 jest.setTimeout(120_000);
@@ -128,6 +134,29 @@ describe('weights', () => {
     refused(CheckpointError, dir, projector, 'int64');
   });
 
+  test('of more than one dtype, unless one is asked for', () => {
+    const path = file('model.safetensors');
+    const state = loadSafetensors(path);
+    const half = state.get(projector)!.to('float16');
+    writeSafetensors(path, new Map(state).set(projector, half));
+    refused(CheckpointError, dir, projector, 'float16', 'load it with one dtype');
+    loadModel(dir, { dtype: 'float32' }).dispose();
+  });
+
+  test('that config.json makes wider than memory', () => {
+    editConfig((json) => {
+      Object.assign(json.text_config, { hidden_size: 2 ** 40, head_dim: undefined });
+    });
+    refused(CheckpointError, dir, 'embed_tokens.weight', String(2 ** 40));
+  });
+
+  test('that do not load leave no tensor behind', () => {
+    rename(dir, (name) => (name === projector ? undefined : name));
+    const before = memory().handles;
+    refused(CheckpointError, projector);
+    expect(memory().handles).toBe(before);
+  });
+
   test('with a gap in the layers, or another number than the config says', () => {
     rename(dir, (name) => name.replace('layers.2.', 'layers.7.'));
     refused(ConfigError, file('config.json'), '5 decoder layers', 'layer 2');
@@ -207,6 +236,7 @@ describe('a config', () => {
     ['d_model', (json) => (json.audio_config.encoder_attention_heads = 5)],
     ['num_key_value_heads', (json) => (json.text_config.num_key_value_heads = 3)],
     ['rope_type', (json) => (json.text_config.rope_parameters = { rope_type: 'yarn' })],
+    ['rope_scaling', (json) => (json.text_config.rope_scaling = { type: 'linear', factor: 4 })],
     ['sliding', (json) => (json.text_config.use_sliding_window = true)],
     ['hidden_act', (json) => (json.text_config.hidden_act = 'gelu')],
     ['activation_function', (json) => (json.audio_config.activation_function = 'relu')],

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AudioError, FeatureConfigError } from '../../lib/audio';
 import { FileError } from '../../lib/files';
+import { parseConfig, type Qwen2AudioConfig } from '../../lib/qwen2-audio/config';
 import { audioTokenCount } from '../../lib/qwen2-audio/lengths';
 import {
   AudioTooLongError,
@@ -108,6 +109,27 @@ describe('Processor', () => {
   });
 });
 
+test('a language is asked for by its English name, however it is given', () => {
+  const german = 'Translate the English speech into German:';
+  for (const name of ['German', 'german', ' de', 'DE']) {
+    expect(translationInstruction(name)).toBe(german);
+  }
+  expect(translationInstruction('zh-CN')).toBe('Translate the English speech into Chinese:');
+  for (const name of ['Klingon', '', 'qq']) {
+    expect(() => translationInstruction(name)).toThrow(ProcessorError);
+  }
+});
+
+test('audio too long by a sample is not told as long as the window', () => {
+  const processor = new Processor({
+    tokenizer: Tokenizer.fromPretrained(join(folder, 'tokenizer')),
+    maxSourcePositions: 150,
+  });
+  expect(() => processor.logMel(new Float32Array(48_001))).toThrow(
+    'the audio has 3.001 s and the model takes at most 3 s; cut it',
+  );
+});
+
 describe('a processor folder', () => {
   let dir: string;
   beforeEach(() => {
@@ -126,7 +148,42 @@ describe('a processor folder', () => {
     const prompt = { instruction: 'What?', target: 'Dienstag' };
     const ids = Processor.fromPretrained(dir).tokenize(prompt, 5);
     expect(read.tokenize(prompt, 5)).toEqual(ids);
-    expect(Processor.fromPretrained(saved, { maxSourcePositions: 100 }).windowFrames).toBe(200);
+  });
+
+  /** config.json of a model that the saved processor fits, with some values changed. */
+  function configWith(
+    processor: Processor,
+    audio: object = {},
+    top: object = {},
+  ): Qwen2AudioConfig {
+    const { audioTokenId, tokenizer, nMels } = processor;
+    return parseConfig({
+      model_type: 'qwen2_audio',
+      audio_token_index: audioTokenId,
+      audio_config: { max_source_positions: 100, num_mel_bins: nMels, ...audio },
+      text_config: { vocab_size: tokenizer.vocabSize },
+      ...top,
+    });
+  }
+
+  test('has the window of its model', () => {
+    const config = configWith(Processor.fromPretrained(dir));
+    expect(Processor.fromPretrained(dir, config).windowFrames).toBe(200);
+  });
+
+  test.each([
+    [
+      { num_mel_bins: 80 },
+      {},
+      'preprocessor_config.json has 128 mel bins, config.json asks for 80',
+    ],
+    [{}, { audio_token_index: 7 }, 'config.json asks for 7 (audio_token_index); the two are not'],
+    [{}, { text_config: { vocab_size: 8 } }, 'tokens, config.json asks for at most 8 (vocab_size)'],
+  ])('that does not fit its model (%p, %p) is refused by name', (audio, top, message) => {
+    const config = configWith(Processor.fromPretrained(dir), audio, top);
+    expect(() => Processor.fromPretrained(dir, config)).toThrow(ProcessorError);
+    expect(() => Processor.fromPretrained(dir, config)).toThrow(dir);
+    expect(() => Processor.fromPretrained(dir, config)).toThrow(message);
   });
 
   test('cannot hold a window that transformers has no words for', () => {

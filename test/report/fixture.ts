@@ -1,4 +1,5 @@
 import type {
+  CurvePoint,
   ImportanceIteration,
   ImportanceSearch,
   ReportData,
@@ -38,6 +39,17 @@ function search(name: string, criterion: string, seed: number): ImportanceSearch
   };
 }
 
+/** Logged steps, each a point of its own. */
+export function loggedPoints(values: readonly number[], firstStep: number = 1): CurvePoint[] {
+  return values.map((value, i) => ({
+    step: firstStep + i,
+    steps: 1,
+    mean: value,
+    low: value,
+    high: value,
+  }));
+}
+
 function curve(
   stage: string,
   steps: number,
@@ -47,17 +59,38 @@ function curve(
 ): TrainingCurve {
   const random = generator(steps);
   const loss = (step: number): number => to + (from - to) * Math.exp((-6 * step) / steps);
+  const each = (value: (i: number) => number): number[] =>
+    Array.from({ length: steps }, (_, i) => value(i));
   return {
     stage,
-    points: Array.from({ length: steps }, (_, i) => ({
-      step: i + 1,
-      loss: round(loss(i) * (0.8 + random() * 0.4), 5),
-      learningRate: peak * 0.5 * (1 + Math.cos((Math.PI * i) / steps)),
-    })),
+    steps,
+    losses: [
+      {
+        kind: 'loss',
+        points: loggedPoints(each((i) => round(loss(i) * (0.8 + random() * 0.4), 5))),
+      },
+    ],
+    learningRate: loggedPoints(each((i) => peak * 0.5 * (1 + Math.cos((Math.PI * i) / steps)))),
     validation: Array.from({ length: 8 }, (_, i) => {
       const step = Math.round(((i + 1) * steps) / 8);
       return { step, loss: round(loss(step) * 1.12 + 0.01, 5) };
     }),
+  };
+}
+
+/** Like the demo's teacher: CTC alone at first, then the translation beside it. */
+function curveOfParts(): TrainingCurve {
+  const whole = curve('teacher', 4200, 50, 0.25, 1e-3);
+  const part = curve('teacher', 2800, 6.5, 0.08, 1e-3);
+  const from = 1400;
+  const later = part.losses[0]!.points.map((point) => ({ ...point, step: point.step + from }));
+  return {
+    ...whole,
+    losses: [
+      { kind: 'translation', points: later },
+      { kind: 'ctc', points: whole.losses[0]!.points },
+    ],
+    validation: [],
   };
 }
 
@@ -158,7 +191,7 @@ qlora: { r: 64, alpha: 128, rankStabilised: true, dropout: 0 }
     constantAnswers: constantAnswers(),
     importance: [search('German', 'chrF++', 11), search('Chinese', 'chrF', 23)],
     curves: [
-      curve('teacher', 4200, 5.9, 0.05, 1e-3),
+      curveOfParts(),
       curve('healing', 380, 2.1, 0.07, 5e-4),
       curve('QLoRA', 190, 0.22, 0.06, 2e-4),
     ],

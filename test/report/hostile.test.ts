@@ -24,7 +24,7 @@ const empty: ReportData = {
 describe('hostile and missing data', () => {
   test('text is never taken for markup', () => {
     const poison = `<img src=x onerror="alert(1)">&'</style></svg>\u0000`;
-    const keep = new Set(['role', 'category']);
+    const keep = new Set(['role', 'category', 'kind']);
     const poisoned = JSON.parse(
       JSON.stringify(data, (key, value: unknown) =>
         typeof value === 'string' && !keep.has(key) ? value + poison : value,
@@ -67,16 +67,23 @@ describe('hostile and missing data', () => {
     ],
     ['no splits', (copy) => (copy.protocol.splits = [])],
     ['an unfinished search', (copy) => (copy.importance[0]!.iterations = [])],
-    ['one point of a curve', (copy) => copy.curves[0]!.points.splice(1)],
-    ['an empty curve', (copy) => (copy.curves[0] = { stage: 'x', points: [], validation: [] })],
-    ['no learning rate', (copy) => copy.curves[0]!.points.forEach((p) => delete p.learningRate)],
+    ['one point of a curve', (copy) => copy.curves[0]!.losses[0]!.points.splice(1)],
+    [
+      'an empty curve',
+      (copy) =>
+        (copy.curves[0] = { stage: 'x', steps: 0, losses: [], learningRate: [], validation: [] }),
+    ],
+    ['a part of no points', (copy) => (copy.curves[0]!.losses[0]!.points = [])],
+    ['a loss of 0 beside a part', (copy) => (copy.curves[0]!.losses[1]!.points[9]!.low = 0)],
+    ['no losses but the dev loss', (copy) => (copy.curves[1]!.losses = [])],
+    ['no learning rate', (copy) => (copy.curves[0]!.learningRate = [])],
     ['a model of no bytes', (copy) => copy.models.forEach((m) => (m.size.bytes = 0))],
     ['NaN', (copy) => (copy.models[1]!.evaluations[0]!.scores.chrf!.value = NaN)],
     [
       'null for a NaN that went through JSON',
       (copy) => {
         Object.assign(copy.models[1]!.evaluations[0]!.scores.chrf!, { value: null });
-        Object.assign(copy.curves[0]!.points[3]!, { loss: null });
+        Object.assign(copy.curves[0]!.losses[0]!.points[3]!, { mean: null, low: null, high: null });
       },
     ],
     ['no interval', (copy) => (copy.models[1]!.evaluations[0]!.scores.chrf!.interval = null)],
@@ -89,7 +96,7 @@ describe('hostile and missing data', () => {
       (copy) => (copy.importance[0]!.iterations[0]!.candidates[2]!.score = NaN),
     ],
     ['a constant answer of NaN', (copy) => (copy.constantAnswers[0]!.scores.chrf!.value = NaN)],
-    ['an infinite loss', (copy) => (copy.curves[0]!.points[7]!.loss = Infinity)],
+    ['an infinite loss', (copy) => (copy.curves[0]!.losses[0]!.points[7]!.mean = Infinity)],
   ])('%s', (_, change) => {
     expectSound(renderReport(changed(change)));
   });

@@ -46,10 +46,15 @@ export function evaluateCommand(context: Context): Command {
       ) + '\nScores are 0 to 100; intervals are of 95 %, by 1000 seeded bootstrap resamples.\n',
     )
     .action(async (options: Options) => {
-      const { openCorpus } = await import('../../data');
+      const { CorpusError, openCorpus } = await import('../../data');
       const corpus = openCorpus(options.corpus);
       const languages = await targetCodes(options.to, corpus.description.languages.targets);
       const utterances = corpus.read(options.split).slice(0, options.limit);
+      if (utterances.length === 0) {
+        throw new CorpusError(
+          `${options.corpus}: the split '${options.split}' has no utterance to score; choose another`,
+        );
+      }
       const { SpeechTranslator } = await import('../../qwen2-audio/translator');
       const { evaluateModel } = await import('../../compress');
       const { Features } = await import('../../train/examples');
@@ -91,13 +96,11 @@ async function targetCodes(
   targets: readonly string[],
 ): Promise<string[]> {
   if (asked === undefined) return [...targets];
-  const { languageNames } = await import('../../train/examples');
+  const { findLanguage } = await import('../../text');
   const codes = asked.map((language) => {
-    const code = targets.find(
-      (target) => target === language || languageNames[target] === language,
-    );
-    if (code !== undefined) return code;
-    const known = targets.map((target) => languageNames[target] ?? target).join(', ');
+    const code = findLanguage(language)?.code ?? language;
+    if (targets.includes(code)) return code;
+    const known = targets.map((target) => findLanguage(target)?.name ?? target).join(', ');
     throw new UsageError(`the corpus has no references in ${language}; it has ${known}`);
   });
   return [...new Set(codes)];

@@ -1,12 +1,19 @@
 import { Command } from 'commander';
 import type { TranslationOutcome } from '../../qwen2-audio/translator';
-import { type ComputeDType, dtypeOption, examples, positiveInteger } from '../arguments';
+import {
+  type ComputeDType,
+  dtypeOption,
+  examples,
+  language,
+  positiveInteger,
+  UsageError,
+} from '../arguments';
 import type { Context } from '../context';
 import { Progress } from '../progress';
 
 interface Options {
   model: string;
-  to: string;
+  to?: string;
   adapter?: string;
   dtype?: ComputeDType;
   instruction?: string;
@@ -20,7 +27,7 @@ export function translateCommand(context: Context): Command {
     .description('Translate speech in files (wav, flac, mp3, …) with a checkpoint.')
     .argument('<file...>', 'sound files, at any rate and channel count')
     .requiredOption('--model <dir>', 'checkpoint folder')
-    .requiredOption('--to <language>', 'target language in English: German, Chinese')
+    .option('--to <language>', 'target language: German, Chinese, or a code', language)
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'files decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
@@ -50,6 +57,9 @@ export function translateCommand(context: Context): Command {
         batchSize,
         json = false,
       } = options;
+      if (to === undefined && instruction === undefined) {
+        throw new UsageError('the target language is missing; add --to German, or --instruction');
+      }
       const translator = SpeechTranslator.load(model, { adapter, dtype });
       const progress = new Progress(context.stderr, context.now);
       try {

@@ -1,0 +1,111 @@
+/** What a run needs before its first stage: the corpus, and a recipe that can be followed. */
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { checkRemoval, checkSkipped, CompressionError } from '../compress';
+import { checkDisjoint, CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
+import { named } from '../errors';
+import { fileError } from '../files';
+import { checkTargets, LoraError } from '../lora';
+import { readConfig, skeleton } from '../qwen2-audio';
+import { progressOf, type Context, type RunOptions } from './context';
+import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
+import { RecipeError, type Recipe } from './recipe';
+import { hashOf, type RunFolder } from './run-folder';
+
+/**
+ * Opens the corpus, makes the demo's if it is asked for, and holds the recipe against corpus and
+ * teacher.
+ * @throws RecipeError, CompressionError, LoraError naming the recipe; CorpusError, FileError
+ */
+export async function prepare(
+  file: string,
+  recipe: Recipe,
+  folder: RunFolder,
+  options: RunOptions,
+): Promise<Context> {
+  const { corpus: settings } = recipe;
+  let dir = settings.path;
+  if (dir === undefined) {
+    dir = demoCorpusDir();
+    const onProgress = progressOf({ options }, 'corpus');
+    await ensureDemoCorpus(dir, { ...settings.demo, onProgress, signal: options.signal });
+  }
+  const corpus = openCorpus(dir);
+  try {
+    checkCorpus(recipe, corpus);
+    checkModels(recipe);
+  } catch (error) {
+    const kinds = [RecipeError, CompressionError, LoraError];
+    throw kinds.some((kind) => error instanceof kind) ? named(file, error) : error;
+  }
+  const splits = readSplits(recipe, corpus);
+  const audio = Object.values(splits).flatMap((split) => split.map((u) => corpus.audioPath(u)));
+  const corpusHash = hashOf([corpus.description, splits, audio.map(fingerprint)]);
+  return { recipe, folder, corpus, corpusHash, splits, options };
+}
+
+function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus: Corpus): void {
+  if (new Set([train, dev, ...test]).size !== test.length + 2) {
+    throw new RecipeError('corpus: train, dev and test must be different splits; name others');
+  }
+  const { targets } = corpus.description.languages;
+  const missing = languages.find((language) => !targets.includes(language));
+  if (missing !== undefined) {
+    throw new RecipeError(
+      `languages: ${corpus.dir} has no translations into ${missing}; it has ${targets.join(', ')}`,
+    );
+  }
+}
+
+/** What the recipe says of layers and modules, held against the teacher before any work. */
+function checkModels({ teacher, importance, quantize, distill }: Recipe): void {
+  const { checkpoint, random, train } = teacher;
+  if (checkpoint !== undefined && !existsSync(checkpoint)) {
+    throw fileError('read', checkpoint, { code: 'ENOENT' });
+  }
+  const config = checkpoint === undefined ? undefined : readConfig(checkpoint);
+  const decoderLayers = random?.text.num_hidden_layers ?? config!.text.numHiddenLayers;
+  const encoderLayers = random?.audio.encoder_layers ?? config!.audio.encoderLayers;
+  if (importance !== undefined) checkRemoval(decoderLayers, importance);
+  const left = (layers: number): ReturnType<typeof skeleton> => skeleton(encoderLayers, layers);
+  using whole = left(decoderLayers);
+  if (train?.lora !== undefined) checkTargets(whole, train.lora);
+  using pruned = left(decoderLayers - (importance?.remove ?? 0));
+  if (quantize !== undefined) checkSkipped(pruned, quantize.skip);
+  if (distill !== undefined) checkTargets(pruned, distill.lora);
+}
+
+function readSplits({ corpus: settings }: Recipe, corpus: Corpus): Record<string, Utterance[]> {
+  const splits: Record<string, Utterance[]> = {};
+  for (const name of [settings.train, settings.dev, ...settings.test]) {
+    const utterances = corpus.read(name);
+    if (utterances.length === 0) {
+      throw new CorpusError(
+        `${corpus.dir}: the split '${name}' has no utterance; the recipe uses it`,
+      );
+    }
+    splits[name] = utterances;
+  }
+  checkDisjoint(splits, settings.test);
+  return splits;
+}
+
+/**
+ * Tells one sound file from another: its size, and its first and last part. All of a corpus would
+ * take minutes to read; times of files change when a corpus is copied.
+ */
+function fingerprint(path: string): string {
+  const part = Buffer.alloc(4096);
+  let file: number | undefined;
+  try {
+    file = openSync(path, 'r');
+    const { size } = fstatSync(file);
+    const first = part.subarray(0, readSync(file, part, 0, part.length, 0));
+    const head = first.toString('latin1');
+    const last = readSync(file, part, 0, part.length, Math.max(0, size - part.length));
+    return hashOf([size, head, part.toString('latin1', 0, last)]);
+  } catch (error) {
+    throw fileError('read', path, error);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
