@@ -16,7 +16,7 @@ test('has the shape of the recipe', () => {
   const { raw } = readConfig(dir);
   expect(raw.audio_config).toMatchObject(random.audio);
   expect(raw.text_config).toMatchObject({ ...random.text, vocab_size: random.vocabSize });
-  expect(account(dir).logicalParameters).toBeLessThanOrEqual(10_000_000);
+  expect(account(dir).parameters).toBeLessThanOrEqual(10_000_000);
 });
 
 test('was trained in one run of the recipe: every step once, by one schedule', () => {
