@@ -27,6 +27,9 @@ static std::vector<Path> supportedPaths() {
     }
   }
 #endif
+#ifdef PARE_NF4_ARM64
+  paths.push_back(kNeon);
+#endif
   return paths;
 }
 

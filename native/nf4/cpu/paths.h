@@ -60,6 +60,9 @@ float quantizeBlock(const void* values, Float type, int64_t count, bool ragged, 
 extern const Path kAvx2;
 extern const Path kAvx512;
 #endif
+#ifdef PARE_NF4_ARM64
+extern const Path kNeon;
+#endif
 
 // In use: the fastest that this processor has, or the one that the environment variable
 // PARE_NF4_CPU names. Throws if that one does not exist here.
