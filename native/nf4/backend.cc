@@ -36,14 +36,16 @@ static cpu::Float floatOf(const at::Tensor& values) {
 
 // libtorch's products of halves are slow on a CPU that does not have them.
 at::ScalarType productDtype(const at::Device& device, at::ScalarType dtype) {
-  if (!device.is_cpu() || (dtype == at::kBFloat16 && cpu::path().bfloat16)) return dtype;
+  if (!device.is_cpu()) return dtype;
+  const bool half = dtype == at::kBFloat16 && cpu::path().multiplyBFloat16 != nullptr;
+  if (half) return dtype;
   return at::kFloat;
 }
 
-// 4 MiB stay in a core's or a socket's cache; a GPU wants larger products.
+// 2 MiB of float32 and 4 of bfloat16 were best on a Zen 5, backward above all; a GPU wants larger
+// products.
 int64_t tileSize(const at::Device& device, at::ScalarType dtype) {
-  return device.is_cuda() ? int64_t{1} << 24
-                          : (int64_t{1} << 22) / static_cast<int64_t>(c10::elementSize(dtype));
+  return int64_t{1} << (device.is_cuda() ? 24 : dtype == at::kFloat ? 19 : 21);
 }
 
 void quantize(const at::Tensor& values, int64_t blockSize, at::Tensor packed, at::Tensor absmax) {
@@ -78,8 +80,10 @@ void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t co
 }
 
 bool smallBatchFits(const at::Tensor& x, int64_t inFeatures) {
+  if (x.is_cpu()) return x.size(0) <= cpu::path().mostRows;
+  if (x.size(0) > kMaxSmallBatch) return false;
   PARE_ON_CUDA(x.device(), smallBatchFits(inFeatures))
-  return x.size(0) <= kMaxSmallBatch;
+  return true;
 }
 
 void smallBatchLinear(const at::Tensor& x, const Weight& weight,
@@ -89,12 +93,15 @@ void smallBatchLinear(const at::Tensor& x, const Weight& weight,
   };
   PARE_ON_CUDA(x.device(), smallBatchLinear(x, weight, biasAs(x.scalar_type()), out))
   requireCpu(x.device());
-  // A few rows: converting them costs nothing beside reading the weights.
-  const at::Tensor input = x.to(at::kFloat);
+  // Some more rows in bfloat16 are multiplied as such, as in tiles. Else they become float32, which
+  // costs little beside reading the weights.
+  const bool half = x.size(0) > kMaxSmallBatch && x.scalar_type() == at::kBFloat16 &&
+                    cpu::multipliesBFloat16(x.size(1));
+  const at::Tensor input = half ? x : x.to(at::kFloat);
   const std::optional<at::Tensor> offset = biasAs(at::kFloat);
   const bool direct = out.scalar_type() == at::kFloat;
-  const at::Tensor result = direct ? out : at::empty(out.sizes(), input.options());
-  cpu::smallBatchLinear(input.const_data_ptr<float>(), x.size(0),
+  const at::Tensor result = direct ? out : at::empty(out.sizes(), out.options().dtype(at::kFloat));
+  cpu::smallBatchLinear(input.const_data_ptr(), floatOf(input), x.size(0),
                         weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
                         weight.blockSize, out.size(1), x.size(1),
                         offset ? offset->const_data_ptr<float>() : nullptr,

@@ -89,7 +89,7 @@ Tensor linearForward(const Tensor& x, const Weight& weight, int64_t outFeatures,
     Tensor out = at::zeros({x.size(0), outFeatures}, x.options());
     return bias ? out.add_(*bias) : out;
   }
-  if (x.size(0) <= kMaxSmallBatch && backend::smallBatchFits(x, inFeatures)) {
+  if (backend::smallBatchFits(x, inFeatures)) {
     Tensor out = at::empty({x.size(0), outFeatures}, x.options());
     backend::smallBatchLinear(x, weight, bias, out);
     return out;

@@ -224,7 +224,10 @@ void dequantize(const uint8_t* packed, const Scales& scales, int64_t blockSize, 
 
 struct Vector {
   static constexpr int kLanes = 8;
+  static constexpr int kCodesPerLane = 8;
+  using X = float;
   using Floats = __m256;
+  using Weights = __m256;
   using Codes = __m256i;
 
   static Floats zero() { return _mm256_setzero_ps(); }
@@ -273,10 +276,16 @@ struct Vector {
 }  // namespace
 }  // namespace pare::nf4::cpu
 
-#include "multiply.h"
+#include "multiply_arranged.h"
+#include "multiply_in_order.h"
 
 namespace pare::nf4::cpu {
 
-constinit const Path kAvx2 = {"avx2", quantizeBlocks, dequantize, multiply, Vector::kLanes, false};
+static void multiply(const Product& product, int64_t begin, int64_t end) {
+  (product.arranged ? multiplyArranged : multiplyInOrder)(product, begin, end);
+}
+
+constinit const Path kAvx2 = {"avx2", quantizeBlocks, dequantize, multiply,
+                              16,     Vector::kLanes, nullptr};
 
 }  // namespace pare::nf4::cpu

@@ -24,10 +24,13 @@ void dequantizeTile(const uint8_t* packed, const Scales& scales, int64_t blockSi
                     int64_t row, int64_t rows, int64_t column, int64_t columns, void* tile,
                     Float type);
 
+// Whether smallBatchLinear takes x of bfloat16, too.
+bool multipliesBFloat16(int64_t inFeatures);
+
 // out[m, n] = sum_k x[m, k] w[n, k] + bias[n] straight from the packed weights; `bias` may be null.
-// At most kMaxSmallBatch rows of x.
-void smallBatchLinear(const float* x, int64_t batch, const uint8_t* packed, const Scales& scales,
-                      int64_t blockSize, int64_t outFeatures, int64_t inFeatures, const float* bias,
-                      float* out);
+// Meant for few rows of x.
+void smallBatchLinear(const void* x, Float type, int64_t batch, const uint8_t* packed,
+                      const Scales& scales, int64_t blockSize, int64_t outFeatures,
+                      int64_t inFeatures, const float* bias, float* out);
 
 }  // namespace pare::nf4::cpu

@@ -170,7 +170,10 @@ void dequantize(const uint8_t* packed, const Scales& scales, int64_t blockSize, 
 
 struct Vector {
   static constexpr int kLanes = 4;
+  static constexpr int kCodesPerLane = 8;
+  using X = float;
   using Floats = float32x4_t;
+  using Weights = float32x4_t;
   using Codes = uint32x4_t;
 
   static Floats zero() { return vdupq_n_f32(0); }
@@ -207,10 +210,16 @@ struct Vector {
 }  // namespace
 }  // namespace pare::nf4::cpu
 
-#include "multiply.h"
+#include "multiply_arranged.h"
+#include "multiply_in_order.h"
 
 namespace pare::nf4::cpu {
 
-constinit const Path kNeon = {"neon", quantizeBlocks, dequantize, multiply, Vector::kLanes, false};
+static void multiply(const Product& product, int64_t begin, int64_t end) {
+  (product.arranged ? multiplyArranged : multiplyInOrder)(product, begin, end);
+}
+
+constinit const Path kNeon = {"neon",         quantizeBlocks, dequantize, multiply,
+                              kMaxSmallBatch, Vector::kLanes, nullptr};
 
 }  // namespace pare::nf4::cpu

@@ -15,14 +15,15 @@ static std::vector<Path> supportedPaths() {
           __builtin_cpu_supports("f16c"))) {
     paths.push_back(kAvx2);
   }
-  if (has(__builtin_cpu_supports("avx512f"), __builtin_cpu_supports("avx512bw"),
-          __builtin_cpu_supports("avx512dq"), __builtin_cpu_supports("avx512vl"))) {
+  if (has(__builtin_cpu_supports("avx2"), __builtin_cpu_supports("fma"),
+          __builtin_cpu_supports("f16c"), __builtin_cpu_supports("avx512f"),
+          __builtin_cpu_supports("avx512bw"), __builtin_cpu_supports("avx512dq"),
+          __builtin_cpu_supports("avx512vl"))) {
     paths.push_back(kAvx512);
     if (has(__builtin_cpu_supports("avx512bf16"))) {
-      // The same kernels: what changes is how libtorch multiplies tiles.
       Path path = kAvx512;
       path.name = "avx512bf16";
-      path.bfloat16 = true;
+      path.multiplyBFloat16 = multiplyBFloat16;
       paths.push_back(path);
     }
   }

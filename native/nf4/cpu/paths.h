@@ -16,7 +16,7 @@ constexpr int64_t sizeOf(Float type) { return type == Float::kFloat32 ? 4 : 2; }
 
 // out[m, n] = sum_k x[m, k] w[n, k] + bias[n].
 struct Product {
-  const float* x;  // [batch, inFeatures]; of a path with lanes, see `arranged`
+  const void* x;  // [batch, inFeatures], float32 unless said otherwise
   bool arranged;
   int64_t batch;  // at most kMaxSmallBatch
   const uint8_t* packed;
@@ -28,10 +28,10 @@ struct Product {
   float* out;         // [batch, outFeatures]
 };
 
-// A vector of 32-bit lanes is loaded with 8 codes in each and shifted by one code at a time, which
-// gives the values 0, 8, 16, ... of the group, then 1, 9, 17, ... `arranged` says that x is in this
-// order, too: value `code` of lane `lane` of a group is at [code][lane].
-constexpr int kCodesPerLane = 8;
+// A vector is loaded with several codes in each lane and shifted by one code at a time: a lane of
+// 32 bits gives the values 0, 8, 16, ... of the group, then 1, 9, 17, ... `arranged` says that x is
+// in this order, too: value `code` of lane `lane` of a group is at [code][lane].
+constexpr int codesPerLane(Float type) { return 2 * static_cast<int>(sizeOf(type)); }
 
 struct Path {
   const char* name;
@@ -44,10 +44,13 @@ struct Path {
                      int64_t count, void* values, Float type);
   // Columns [begin, end) of the product.
   void (*multiply)(const Product& product, int64_t begin, int64_t end);
-  // Of the vectors that `multiply` reads codes into; 0 if it never wants x arranged.
+  // More rows of x are multiplied by tiles of decoded weights, which are then the faster way.
+  int64_t mostRows;
+  // Of the vectors of x's type that read codes; 0 if x is never to be arranged.
   int lanes;
-  // Whether products of bfloat16 are fast, so that tiles of decoded weights should be, too.
-  bool bfloat16;
+  // The same for x of bfloat16, always arranged, with twice the lanes; null where the processor
+  // does not multiply those. Then the tiles of decoded weights are of bfloat16, too.
+  void (*multiplyBFloat16)(const Product& product, int64_t begin, int64_t end);
 };
 
 // The reference for all others.
@@ -59,6 +62,7 @@ float quantizeBlock(const void* values, Float type, int64_t count, bool ragged, 
 #ifdef PARE_NF4_X86
 extern const Path kAvx2;
 extern const Path kAvx512;
+void multiplyBFloat16(const Product& product, int64_t begin, int64_t end);
 #endif
 #ifdef PARE_NF4_ARM64
 extern const Path kNeon;

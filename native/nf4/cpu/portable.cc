@@ -117,6 +117,7 @@ void accumulateRows(int64_t rows, const float* weights, const float* x, int64_t 
 
 void multiply(const Product& p, int64_t begin, int64_t end) {
   constexpr int64_t kChunk = 512;  // weights decoded at a time: they and x stay in the L1 cache
+  const float* x = static_cast<const float*>(p.x);
   float weights[kChunk];
   for (int64_t n = begin; n < end; n++) {
     Lanes lanes[kMaxSmallBatch] = {};
@@ -125,7 +126,7 @@ void multiply(const Product& p, int64_t begin, int64_t end) {
       dequantizeToFloat(p.packed, p.scales, p.blockSize, n * p.inFeatures + k, count, weights);
       for (int64_t m = 0; m < p.batch; m += kRowsAtOnce) {
         accumulateRows(std::min<int64_t>(kRowsAtOnce, p.batch - m), weights,
-                       p.x + m * p.inFeatures + k, p.inFeatures, count, lanes + m);
+                       x + m * p.inFeatures + k, p.inFeatures, count, lanes + m);
       }
     }
     for (int64_t m = 0; m < p.batch; m++) {
@@ -156,6 +157,7 @@ float quantizeBlock(const void* source, Float type, int64_t count, bool ragged, 
   return scale.absmax;
 }
 
-constinit const Path kPortable = {"portable", quantizeBlocks, dequantize, multiply, 0, false};
+constinit const Path kPortable = {"portable", quantizeBlocks, dequantize, multiply, kMaxSmallBatch,
+                                  0,          nullptr};
 
 }  // namespace pare::nf4::cpu

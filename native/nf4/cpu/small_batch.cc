@@ -8,36 +8,67 @@
 namespace pare::nf4::cpu {
 
 // Puts groups of x in the order in which vectors of `lanes` lanes read codes.
-static void arrange(const float* x, int64_t count, int lanes, float* arranged) {
-  const int64_t group = lanes * kCodesPerLane;
-  for (int64_t first = 0; first < count; first += group) {
-    for (int code = 0; code < kCodesPerLane; code++) {
-      for (int lane = 0; lane < lanes; lane++) {
-        arranged[first + code * lanes + lane] = x[first + lane * kCodesPerLane + code];
+template <typename T>
+static void arrange(const T* x, int64_t count, int lanes, int codes, T* arranged) {
+  const int64_t group = lanes * codes;
+  at::parallel_for(0, count / group, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin * group; first < end * group; first += group) {
+      for (int code = 0; code < codes; code++) {
+        for (int lane = 0; lane < lanes; lane++) {
+          arranged[first + code * lanes + lane] = x[first + lane * codes + code];
+        }
       }
     }
-  }
+  });
 }
 
-void smallBatchLinear(const float* x, int64_t batch, const uint8_t* packed, const Scales& scales,
-                      int64_t blockSize, int64_t outFeatures, int64_t inFeatures, const float* bias,
-                      float* out) {
+bool multipliesBFloat16(int64_t inFeatures) {
+  return path().multiplyBFloat16 != nullptr &&
+         inFeatures % (path().lanes * codesPerLane(Float::kFloat32)) == 0;
+}
+
+void smallBatchLinear(const void* x, Float type, int64_t batch, const uint8_t* packed,
+                      const Scales& scales, int64_t blockSize, int64_t outFeatures,
+                      int64_t inFeatures, const float* bias, float* out) {
   const Path& kernels = path();
-  Product product{x, false, batch, packed, scales, blockSize, outFeatures, inFeatures, bias, out};
-  std::unique_ptr<float[]> arranged;
-  if (kernels.lanes > 0 && inFeatures % (kernels.lanes * kCodesPerLane) == 0) {
-    constexpr size_t kLine = 64 / sizeof(float);
-    size_t space = (batch * inFeatures + kLine) * sizeof(float);
-    arranged = std::make_unique_for_overwrite<float[]>(space / sizeof(float));
+  const bool half = type != Float::kFloat32;
+  Product all{x, false, batch, packed, scales, blockSize, outFeatures, inFeatures, bias, out};
+  const auto multiply = half ? kernels.multiplyBFloat16 : kernels.multiply;
+  const int codes = codesPerLane(type);
+  const int lanes = half ? 2 * kernels.lanes : kernels.lanes;
+  std::unique_ptr<uint8_t[]> arranged;
+  if (lanes > 0 && inFeatures % (lanes * codes) == 0) {
+    const size_t bytes = batch * inFeatures * sizeOf(type);
+    size_t space = bytes + 64;
+    arranged = std::make_unique_for_overwrite<uint8_t[]>(space);
     void* aligned = arranged.get();
-    std::align(64, batch * inFeatures * sizeof(float), aligned, space);
-    arrange(x, batch * inFeatures, kernels.lanes, static_cast<float*>(aligned));
-    product.x = static_cast<float*>(aligned);
-    product.arranged = true;
+    std::align(64, bytes, aligned, space);
+    if (half) {
+      arrange(static_cast<const uint16_t*>(x), batch * inFeatures, lanes, codes,
+              static_cast<uint16_t*>(aligned));
+    } else {
+      arrange(static_cast<const float*>(x), batch * inFeatures, lanes, codes,
+              static_cast<float*>(aligned));
+    }
+    all.x = aligned;
+    all.arranged = true;
   }
+  // Rows of x in equal parts; the weights of a few columns stay in the L2 cache from part to part.
+  const int64_t parts = (batch + kMaxSmallBatch - 1) / kMaxSmallBatch;
+  const int64_t columns = parts == 1 ? outFeatures : 16;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, inFeatures * batch));
-  at::parallel_for(0, outFeatures, grain,
-                   [&](int64_t begin, int64_t end) { kernels.multiply(product, begin, end); });
+  at::parallel_for(0, outFeatures, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t column = begin; column < end; column += columns) {
+      for (int64_t part = 0; part < parts; part++) {
+        const int64_t row = part * batch / parts;
+        Product some = all;
+        some.x = static_cast<const uint8_t*>(all.x) + row * inFeatures * sizeOf(type);
+        some.out += row * outFeatures;
+        some.batch = (part + 1) * batch / parts - row;
+        multiply(some, column, std::min(column + columns, end));
+      }
+    }
+  });
 }
 
 }  // namespace pare::nf4::cpu

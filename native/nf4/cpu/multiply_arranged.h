@@ -1,6 +1,6 @@
-// The product of a few rows with packed weights, written once for every width of vector: a file that
-// is compiled for an instruction set defines `Vector` and includes this. All of it has internal
-// linkage, so that no function compiled for one processor is used on another.
+// The product of a few rows, arranged, with packed weights; written once for every width of vector:
+// a file that is compiled for an instruction set defines `Vector` and includes this. All of it has
+// internal linkage, so that no function compiled for one processor is used on another.
 //
 // Codes are never put in the order of the weights. A vector of them is shifted by 4 bits at a time;
 // each shift leaves one code at the bottom of every lane, where a permutation of the codebook finds
@@ -13,11 +13,13 @@
 namespace pare::nf4::cpu {
 namespace {
 
-constexpr int64_t kGroup = Vector::kLanes * kCodesPerLane;
+using X = typename Vector::X;
+
+constexpr int64_t kGroup = Vector::kLanes * Vector::kCodesPerLane;
 // Sums of this many columns of the result are kept while a chunk of x is in the L1 cache.
 constexpr int64_t kColumnsAtOnce = 16;
 constexpr int64_t kMaxChunk = 12288;    // values of a row
-constexpr int64_t kChunkFloats = 6144;  // of all rows of x, from 3 rows on
+constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
 constexpr int64_t kMaxScales = kMaxChunk / kMinBlockSize;
 
 // The bits to shift a lane by, little-endian: the first of two codes is in the high half of a byte.
@@ -36,9 +38,9 @@ inline const float* scalesFrom(const Scales& scales, int64_t firstBlock, int64_t
 
 template <int Batch, int Columns, int Code>
 inline __attribute__((always_inline)) void addCode(const typename Vector::Codes (&codes)[Columns],
-                                                   const float* x, int64_t stride,
+                                                   const X* x, int64_t stride,
                                                    Sums<Batch> (&sums)[Columns]) {
-  typename Vector::Floats weights[Columns];
+  typename Vector::Weights weights[Columns];
 #pragma GCC unroll 8
   for (int c = 0; c < Columns; c++) weights[c] = Vector::template lookup<shiftOf(Code)>(codes[c]);
 #pragma GCC unroll 8
@@ -50,7 +52,7 @@ inline __attribute__((always_inline)) void addCode(const typename Vector::Codes 
                              : Vector::multiplyAdd(weights[c], values, sums[c][m]);
     }
   }
-  if constexpr (Code + 1 < kCodesPerLane) {
+  if constexpr (Code + 1 < Vector::kCodesPerLane) {
     addCode<Batch, Columns, Code + 1>(codes, x, stride, sums);
   }
 }
@@ -80,7 +82,7 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
     for (int m = 0; m < Batch; m++) total[c][m] = totals[c][m];
   }
   const int64_t ahead = Columns * p.inFeatures / 2;
-  const float* x = p.x + k;
+  const X* x = static_cast<const X*>(p.x) + k;
   for (int64_t done = 0; done < count; done += kGroup) {
     typename Vector::Codes codes[Columns];
 #pragma GCC unroll 8
@@ -106,13 +108,14 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
 }
 
 template <int Batch>
-void multiplyArranged(const Product& p, int64_t begin, int64_t end) {
+void multiplyRows(const Product& p, int64_t begin, int64_t end) {
   // As many columns together as there are registers for their sums.
   constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 ? 2 : 1;
   const typename Vector::Spread spread(p.blockSize);
   const int blockShift = __builtin_ctzll(static_cast<unsigned long long>(p.blockSize));
   const int64_t chunk =
-      Batch <= 2 ? kMaxChunk / kGroup * kGroup : kChunkFloats / Batch / kGroup * kGroup;
+      Batch <= 2 ? kMaxChunk / kGroup * kGroup
+                 : kChunkBytes / (Batch * static_cast<int64_t>(sizeof(X))) / kGroup * kGroup;
   Sums<Batch> totals[kColumnsAtOnce];
   for (int64_t first = begin; first < end; first += kColumnsAtOnce) {
     const int64_t columns = end - first < kColumnsAtOnce ? end - first : kColumnsAtOnce;
@@ -138,56 +141,24 @@ void multiplyArranged(const Product& p, int64_t begin, int64_t end) {
   }
 }
 
-// Rows of any length: decoded in order, then multiplied.
-void multiplyInOrder(const Product& p, int64_t begin, int64_t end) {
-  constexpr int64_t kChunk = 512;  // weights decoded at a time: they and x stay in the L1 cache
-  constexpr int64_t kLanes = Vector::kLanes;
-  float weights[kChunk];
-  for (int64_t n = begin; n < end; n++) {
-    typename Vector::Floats sums[kMaxSmallBatch];
-    float rest[kMaxSmallBatch];
-    for (int64_t m = 0; m < p.batch; m++) {
-      sums[m] = Vector::zero();
-      rest[m] = p.bias == nullptr ? 0.0f : p.bias[n];
-    }
-    for (int64_t k = 0; k < p.inFeatures; k += kChunk) {
-      const int64_t count = p.inFeatures - k < kChunk ? p.inFeatures - k : kChunk;
-      const int64_t whole = count - count % kLanes;
-      dequantize(p.packed, p.scales, p.blockSize, n * p.inFeatures + k, count, weights,
-                 Float::kFloat32);
-      for (int64_t m = 0; m < p.batch; m++) {
-        const float* x = p.x + m * p.inFeatures + k;
-        for (int64_t i = 0; i < whole; i += kLanes) {
-          sums[m] = Vector::multiplyAdd(Vector::load(weights + i), Vector::load(x + i), sums[m]);
-        }
-        for (int64_t i = whole; i < count; i++) rest[m] += weights[i] * x[i];
-      }
-    }
-    for (int64_t m = 0; m < p.batch; m++) {
-      p.out[m * p.outFeatures + n] = Vector::sum(sums[m]) + rest[m];
-    }
-  }
-}
-
-void multiply(const Product& p, int64_t begin, int64_t end) {
-  if (!p.arranged) return multiplyInOrder(p, begin, end);
+void multiplyArranged(const Product& p, int64_t begin, int64_t end) {
   switch (p.batch) {
     case 1:
-      return multiplyArranged<1>(p, begin, end);
+      return multiplyRows<1>(p, begin, end);
     case 2:
-      return multiplyArranged<2>(p, begin, end);
+      return multiplyRows<2>(p, begin, end);
     case 3:
-      return multiplyArranged<3>(p, begin, end);
+      return multiplyRows<3>(p, begin, end);
     case 4:
-      return multiplyArranged<4>(p, begin, end);
+      return multiplyRows<4>(p, begin, end);
     case 5:
-      return multiplyArranged<5>(p, begin, end);
+      return multiplyRows<5>(p, begin, end);
     case 6:
-      return multiplyArranged<6>(p, begin, end);
+      return multiplyRows<6>(p, begin, end);
     case 7:
-      return multiplyArranged<7>(p, begin, end);
+      return multiplyRows<7>(p, begin, end);
     default:
-      return multiplyArranged<8>(p, begin, end);
+      return multiplyRows<8>(p, begin, end);
   }
 }
 
