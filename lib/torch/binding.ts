@@ -264,6 +264,12 @@ export interface Binding {
     inFeatures: number,
     bias: Id,
   ): Result<Id>;
+  /** The instruction sets of this processor that NF4 has kernels for, slowest first. */
+  nf4CpuPaths(): string[];
+  /** The one in use. */
+  nf4CpuPath(): Result<string>;
+  /** For tests and benchmarks. */
+  nf4UseCpuPath(name: string): Result<true>;
 }
 
 export const binding: Binding = loadAddon() as Binding;

@@ -21,19 +21,37 @@ static void requireCpu(const at::Device& device) {
 #define PARE_ON_CUDA(device, call)
 #endif
 
-bool supports(const at::Device& device, at::ScalarType dtype) {
-  return dtype == at::kFloat || device.is_cuda();
+static cpu::Float floatOf(const at::Tensor& values) {
+  switch (values.scalar_type()) {
+    case at::kFloat:
+      return cpu::Float::kFloat32;
+    case at::kBFloat16:
+      return cpu::Float::kBFloat16;
+    case at::kHalf:
+      return cpu::Float::kFloat16;
+    default:
+      TORCH_CHECK(false, "NF4 has no kernels for ", values.scalar_type());
+  }
 }
 
-// 4 MiB of float32 stays in a core's or a socket's cache; a GPU wants larger products.
-int64_t tileSize(const at::Device& device) {
-  return device.is_cuda() ? int64_t{1} << 24 : int64_t{1} << 20;
+// libtorch's products of halves are slow on a CPU that does not have them.
+at::ScalarType productDtype(const at::Device& device, at::ScalarType dtype) {
+  if (!device.is_cpu()) return dtype;
+  const bool half = dtype == at::kBFloat16 && cpu::path().multiplyBFloat16 != nullptr;
+  if (half) return dtype;
+  return at::kFloat;
+}
+
+// 2 MiB of float32 and 4 of bfloat16 were best on a Zen 5, backward above all; a GPU wants larger
+// products.
+int64_t tileSize(const at::Device& device, at::ScalarType dtype) {
+  return int64_t{1} << (device.is_cuda() ? 24 : dtype == at::kFloat ? 19 : 21);
 }
 
 void quantize(const at::Tensor& values, int64_t blockSize, at::Tensor packed, at::Tensor absmax) {
   PARE_ON_CUDA(values.device(), quantize(values, blockSize, packed, absmax))
   requireCpu(values.device());
-  cpu::quantize(values.const_data_ptr<float>(), values.numel(), blockSize,
+  cpu::quantize(values.const_data_ptr(), floatOf(values), values.numel(), blockSize,
                 packed.mutable_data_ptr<uint8_t>(), absmax.mutable_data_ptr<float>());
 }
 
@@ -45,11 +63,11 @@ void quantizeAbsmax(const at::Tensor& values, const at::Tensor& map, at::Tensor 
                       codes.mutable_data_ptr<uint8_t>(), groupAbsmax.mutable_data_ptr<float>());
 }
 
-void dequantize(const Weight& weight, int64_t first, at::Tensor out) {
-  PARE_ON_CUDA(out.device(), dequantize(weight, first, out))
+void dequantize(const Weight& weight, at::Tensor out) {
+  PARE_ON_CUDA(out.device(), dequantize(weight, 0, out))
   requireCpu(out.device());
-  cpu::dequantize(weight.packed.const_data_ptr<uint8_t>(), weight.scales(), weight.blockSize,
-                  first, out.numel(), out.mutable_data_ptr<float>());
+  cpu::dequantize(weight.packed.const_data_ptr<uint8_t>(), weight.scales(), weight.blockSize, 0,
+                  out.numel(), out.mutable_data_ptr(), floatOf(out));
 }
 
 void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t column,
@@ -57,24 +75,38 @@ void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t co
   PARE_ON_CUDA(out.device(), dequantizeTile(weight, width, row, column, out))
   requireCpu(out.device());
   cpu::dequantizeTile(weight.packed.const_data_ptr<uint8_t>(), weight.scales(), weight.blockSize,
-                      width, row, out.size(0), column, out.size(1),
-                      out.mutable_data_ptr<float>());
+                      width, row, out.size(0), column, out.size(1), out.mutable_data_ptr(),
+                      floatOf(out));
 }
 
 bool smallBatchFits(const at::Tensor& x, int64_t inFeatures) {
+  if (x.is_cpu()) return x.size(0) <= cpu::path().mostRows;
+  if (x.size(0) > kMaxSmallBatch) return false;
   PARE_ON_CUDA(x.device(), smallBatchFits(inFeatures))
-  return x.size(0) <= kMaxSmallBatch;
+  return true;
 }
 
 void smallBatchLinear(const at::Tensor& x, const Weight& weight,
                       const std::optional<at::Tensor>& bias, at::Tensor out) {
-  PARE_ON_CUDA(x.device(), smallBatchLinear(x, weight, bias, out))
+  const auto biasAs = [&](at::ScalarType dtype) {
+    return bias ? std::optional(bias->to(dtype).contiguous()) : std::nullopt;
+  };
+  PARE_ON_CUDA(x.device(), smallBatchLinear(x, weight, biasAs(x.scalar_type()), out))
   requireCpu(x.device());
-  cpu::smallBatchLinear(x.const_data_ptr<float>(), x.size(0),
+  // Some more rows in bfloat16 are multiplied as such, as in tiles. Else they become float32, which
+  // costs little beside reading the weights.
+  const bool half = x.size(0) > kMaxSmallBatch && x.scalar_type() == at::kBFloat16 &&
+                    cpu::multipliesBFloat16(x.size(1));
+  const at::Tensor input = half ? x : x.to(at::kFloat);
+  const std::optional<at::Tensor> offset = biasAs(at::kFloat);
+  const bool direct = out.scalar_type() == at::kFloat;
+  const at::Tensor result = direct ? out : at::empty(out.sizes(), out.options().dtype(at::kFloat));
+  cpu::smallBatchLinear(input.const_data_ptr(), floatOf(input), x.size(0),
                         weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
                         weight.blockSize, out.size(1), x.size(1),
-                        bias ? bias->const_data_ptr<float>() : nullptr,
-                        out.mutable_data_ptr<float>());
+                        offset ? offset->const_data_ptr<float>() : nullptr,
+                        result.mutable_data_ptr<float>());
+  if (!direct) out.copy_(result);
 }
 
 }  // namespace pare::nf4::backend

@@ -1,23 +1,22 @@
 // The one place that chooses between the CPU's and the GPU's kernels. Arguments are checked and
-// contiguous; values are float32 on the CPU, float32, bfloat16 or float16 on a GPU.
+// contiguous; values are float32, bfloat16 or float16.
 #pragma once
 
 #include "weight.h"
 
 namespace pare::nf4::backend {
 
-// Whether this device's kernels read and write `dtype`; otherwise the caller converts to float32.
-bool supports(const at::Device& device, at::ScalarType dtype);
+// What products with tiles of decoded weights are computed in, for x of `dtype`.
+at::ScalarType productDtype(const at::Device& device, at::ScalarType dtype);
 
-// Values held in a tile of decoded weights at a time.
-int64_t tileSize(const at::Device& device);
+// Values held in a tile of decoded weights of this dtype at a time.
+int64_t tileSize(const at::Device& device, at::ScalarType dtype);
 
 void quantize(const at::Tensor& values, int64_t blockSize, at::Tensor packed, at::Tensor absmax);
 void quantizeAbsmax(const at::Tensor& values, const at::Tensor& map, at::Tensor codes,
                     at::Tensor groupAbsmax);
 
-// The flat range [first, first + out.numel()).
-void dequantize(const Weight& weight, int64_t first, at::Tensor out);
+void dequantize(const Weight& weight, at::Tensor out);
 
 // out [rows, columns] from (row, column) of a matrix with `width` columns.
 void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t column,

@@ -3,94 +3,112 @@
 // result of its own, so that nothing is summed across tiles in a low precision.
 #include <algorithm>
 
+#include "../ops/linear.h"
 #include "backend.h"
 
 namespace pare::nf4 {
 
 using at::Tensor;
 
-// Decodes tiles of one matrix into the same buffers again and again.
+// Decodes tiles of one matrix into the same buffer again and again.
 class Tiles {
  public:
   Tiles(const Weight& weight, int64_t width, at::ScalarType dtype, int64_t rows, int64_t columns)
-      : weight_(weight), width_(width), dtype_(dtype) {
-    const auto options = weight.packed.options();
-    const bool direct = backend::supports(weight.packed.device(), dtype);
-    decoded_ = at::empty({rows * columns}, options.dtype(direct ? dtype : at::kFloat));
-    if (!direct) converted_ = at::empty({rows * columns}, options.dtype(dtype));
-  }
+      : weight_(weight),
+        width_(width),
+        buffer_(at::empty({rows * columns}, weight.packed.options().dtype(dtype))) {}
 
   // Valid until the next call.
   Tensor get(int64_t row, int64_t rows, int64_t column, int64_t columns) {
-    Tensor tile = decoded_.narrow(0, 0, rows * columns).view({rows, columns});
+    Tensor tile = buffer_.narrow(0, 0, rows * columns).view({rows, columns});
     backend::dequantizeTile(weight_, width_, row, column, tile);
-    if (!converted_.defined()) return tile;
-    return converted_.narrow(0, 0, rows * columns).view({rows, columns}).copy_(tile);
+    return tile;
   }
 
  private:
   const Weight& weight_;
   int64_t width_;
-  at::ScalarType dtype_;
-  Tensor decoded_;
-  Tensor converted_;
+  Tensor buffer_;
 };
 
-static Tensor smallBatch(const Tensor& x, const Weight& weight, int64_t outFeatures,
-                         const std::optional<Tensor>& bias) {
-  const at::ScalarType dtype =
-      backend::supports(x.device(), x.scalar_type()) ? x.scalar_type() : at::kFloat;
-  Tensor out = at::empty({x.size(0), outFeatures}, x.options().dtype(dtype));
-  std::optional<Tensor> converted;
-  if (bias) converted = bias->to(dtype).contiguous();
-  backend::smallBatchLinear(x.to(dtype), weight, converted, out);
-  return out.to(x.scalar_type());
+// The next lower multiple of 64 where there is one: whole blocks of most sizes, and widths that
+// suit the products.
+static int64_t roundDown(int64_t size) { return size < 64 ? size : size - size % 64; }
+
+// x, bias and out of the product's dtype.
+static void forwardByTiles(const Tensor& x, const Weight& weight, int64_t outFeatures,
+                           int64_t inFeatures, const std::optional<Tensor>& bias,
+                           const Tensor& out) {
+  const int64_t fitting = backend::tileSize(x.device(), x.scalar_type()) / inFeatures;
+  const int64_t rows = std::clamp<int64_t>(roundDown(fitting), 1, outFeatures);
+  Tiles tiles(weight, inFeatures, x.scalar_type(), rows, inFeatures);
+  for (int64_t row = 0; row < outFeatures; row += rows) {
+    const int64_t count = std::min(rows, outFeatures - row);
+    const Tensor tile = tiles.get(row, count, 0, inFeatures);
+    matmulInto(out.narrow(1, row, count), x, tile.t(),
+               bias ? std::optional(bias->narrow(0, row, count)) : std::nullopt);
+  }
 }
 
-Tensor linearForward(const Tensor& x, const Weight& weight, int64_t outFeatures,
-                     int64_t inFeatures, const std::optional<Tensor>& bias) {
+static void backwardByTiles(const Tensor& gradOutput, const Weight& weight, int64_t outFeatures,
+                            int64_t inFeatures, const Tensor& out) {
+  const int64_t fitting = backend::tileSize(out.device(), out.scalar_type()) / outFeatures;
+  const int64_t columns = std::min(inFeatures, std::max<int64_t>(64, roundDown(fitting)));
+  Tiles tiles(weight, inFeatures, out.scalar_type(), outFeatures, columns);
+  for (int64_t column = 0; column < inFeatures; column += columns) {
+    const int64_t count = std::min(columns, inFeatures - column);
+    matmulInto(out.narrow(1, column, count), gradOutput, tiles.get(0, outFeatures, column, count),
+               std::nullopt);
+  }
+}
+
+// The result, of x's dtype and with `columns` columns, of a product that is computed in another
+// dtype where that is faster: some rows at a time, so that no copy of all of x is made.
+template <typename Multiply>
+static Tensor inProductDtype(const Tensor& x, int64_t columns, Multiply multiply) {
+  constexpr int64_t kValues = int64_t{1} << 21;
+  Tensor out = at::empty({x.size(0), columns}, x.options());
+  const at::ScalarType dtype = backend::productDtype(x.device(), x.scalar_type());
+  if (dtype == x.scalar_type()) {
+    multiply(x, out);
+    return out;
+  }
+  const int64_t rows = std::max<int64_t>(64, kValues / (x.size(1) + columns));
+  for (int64_t row = 0; row < x.size(0); row += rows) {
+    const int64_t count = std::min(rows, x.size(0) - row);
+    const Tensor piece = at::empty({count, columns}, x.options().dtype(dtype));
+    multiply(x.narrow(0, row, count).to(dtype), piece);
+    out.narrow(0, row, count).copy_(piece);
+  }
+  return out;
+}
+
+Tensor linearForward(const Tensor& x, const Weight& weight, int64_t outFeatures, int64_t inFeatures,
+                     const std::optional<Tensor>& bias) {
   if (x.numel() == 0 || outFeatures == 0) {
     Tensor out = at::zeros({x.size(0), outFeatures}, x.options());
     return bias ? out.add_(*bias) : out;
   }
-  if (x.size(0) <= kMaxSmallBatch && backend::smallBatchFits(x, inFeatures)) {
-    return smallBatch(x, weight, outFeatures, bias);
+  if (backend::smallBatchFits(x, inFeatures)) {
+    Tensor out = at::empty({x.size(0), outFeatures}, x.options());
+    backend::smallBatchLinear(x, weight, bias, out);
+    return out;
   }
-  std::optional<Tensor> converted;
-  if (bias) converted = bias->to(x.scalar_type());
-  const int64_t rows =
-      std::clamp<int64_t>(backend::tileSize(x.device()) / inFeatures, 1, outFeatures);
-  Tiles tiles(weight, inFeatures, x.scalar_type(), rows, inFeatures);
-  Tensor out = at::empty({x.size(0), outFeatures}, x.options());
-  for (int64_t row = 0; row < outFeatures; row += rows) {
-    const int64_t count = std::min(rows, outFeatures - row);
-    const Tensor tile = tiles.get(row, count, 0, inFeatures);
-    Tensor slice = out.narrow(1, row, count);
-    if (converted) {
-      at::addmm_out(slice, converted->narrow(0, row, count), x, tile.t());
-    } else {
-      at::mm_out(slice, x, tile.t());
-    }
-  }
-  return out;
+  return inProductDtype(x, outFeatures, [&](const Tensor& rows, const Tensor& out) {
+    const std::optional<Tensor> converted =
+        bias ? std::optional(bias->to(rows.scalar_type())) : std::nullopt;
+    forwardByTiles(rows, weight, outFeatures, inFeatures, converted, out);
+  });
 }
 
 Tensor linearBackward(const Tensor& gradOutput, const Weight& weight, int64_t outFeatures,
                       int64_t inFeatures) {
-  Tensor out = at::empty({gradOutput.size(0), inFeatures}, gradOutput.options());
-  if (gradOutput.numel() == 0 || inFeatures == 0) return out.zero_();
-  // Whole blocks of a common size: fewer absmax to look up, and reads stay aligned.
-  constexpr int64_t kAlignment = 64;
-  const int64_t fitting = backend::tileSize(out.device()) / outFeatures;
-  const int64_t columns =
-      std::min(inFeatures, std::max(kAlignment, fitting - fitting % kAlignment));
-  Tiles tiles(weight, inFeatures, gradOutput.scalar_type(), outFeatures, columns);
-  for (int64_t column = 0; column < inFeatures; column += columns) {
-    const int64_t count = std::min(columns, inFeatures - column);
-    Tensor slice = out.narrow(1, column, count);
-    at::mm_out(slice, gradOutput, tiles.get(0, outFeatures, column, count));
+  if (gradOutput.numel() == 0 || inFeatures == 0) {
+    return at::zeros({gradOutput.size(0), inFeatures}, gradOutput.options());
   }
-  return out;
+  return inProductDtype(gradOutput, inFeatures, [&](const Tensor& rows, const Tensor& out) {
+    backwardByTiles(rows, weight, outFeatures, inFeatures, out);
+  });
 }
 
 }  // namespace pare::nf4

@@ -1,5 +1,6 @@
 // The room's functions for JavaScript (lib/nf4/native.ts declares them).
 #include "../bridge/rooms.h"
+#include "cpu/paths.h"
 #include "weight.h"
 
 namespace pare {
@@ -33,6 +34,9 @@ void registerNf4(Registry& registry) {
           nf4::linear(
               x, weightOf(packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize),
               outFeatures, inFeatures, bias))
+  PARE_OP("nf4CpuPaths", (), nf4::cpu::pathNames())
+  PARE_OP("nf4CpuPath", (), std::string(nf4::cpu::path().name))
+  PARE_OP("nf4UseCpuPath", (std::string name), (nf4::cpu::usePath(name), true))
 }
 
 }  // namespace pare

@@ -32,16 +32,27 @@ struct Scales {
   }
 };
 
-// The 8-bit code of a value already divided by its group's absmax. bitsandbytes' CPU code rounds
-// the value to one of 65,536 steps first and then takes the nearest entry of the map, the lower
-// one on a tie; the rounding decides between neighbours, so it is part of the format.
-PARE_HOST_DEVICE inline uint8_t quantizeToMap(const float* map, float value) {
+// bitsandbytes' CPU code rounds a value to one of 65,536 steps of [-1, 1] before it looks for the
+// nearest entry of the map; the rounding decides between neighbours, so it is part of the format.
+constexpr int kMapSteps = 65536;
+
+// Of a value already divided by its group's absmax.
+PARE_HOST_DEVICE inline int stepOf(float value) {
   if (!(value > -1.0f)) return 0;  // NaN included
   const float clamped = value < 1.0f ? value : 1.0f;
   // One fused multiply-add in the reference: the double product is exact, so this rounds once.
   const double scaled = static_cast<double>((clamped + 1.0f) * 0.5f) * 65535.0 + 0.5;
-  const int step = static_cast<int>(static_cast<float>(scaled));
-  const float rounded = -1.0f + (2.0f * static_cast<float>(step)) / 65535.0f;
+  return static_cast<int>(static_cast<float>(scaled));
+}
+
+PARE_HOST_DEVICE inline float valueOfStep(int step) {
+  return -1.0f + (2.0f * static_cast<float>(step)) / 65535.0f;
+}
+
+// The 8-bit code of a value already divided by its group's absmax: the nearest entry of the map,
+// the lower one on a tie.
+PARE_HOST_DEVICE inline uint8_t quantizeToMap(const float* map, float value) {
+  const float rounded = valueOfStep(stepOf(value));
   int low = 0;
   int high = kMapSize - 1;
   while (low < high) {

@@ -11,10 +11,6 @@ namespace pare::nf4 {
 
 using at::Tensor;
 
-// Values converted to float32 at a time where the kernels take nothing else: a multiple of every
-// block size, small enough that no full-precision copy of a large weight ever exists.
-constexpr int64_t kChunk = int64_t{1} << 20;
-
 static bool isFloating(at::ScalarType dtype) {
   return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf;
 }
@@ -81,17 +77,7 @@ std::tuple<Tensor, Tensor> quantize(const Tensor& values, int64_t blockSize) {
   const auto bytes = flat.options().dtype(at::kByte);
   Tensor packed = at::empty({(count + 1) / 2, 1}, bytes);
   Tensor absmax = at::empty({blocksOf(count, blockSize)}, flat.options().dtype(at::kFloat));
-  if (count == 0) return {packed, absmax};
-  if (backend::supports(flat.device(), flat.scalar_type())) {
-    backend::quantize(flat, blockSize, packed, absmax);
-    return {packed, absmax};
-  }
-  for (int64_t first = 0; first < count; first += kChunk) {
-    const int64_t size = std::min(kChunk, count - first);
-    backend::quantize(flat.narrow(0, first, size).to(at::kFloat), blockSize,
-                      packed.narrow(0, first / 2, (size + 1) / 2),
-                      absmax.narrow(0, first / blockSize, blocksOf(size, blockSize)));
-  }
+  if (count > 0) backend::quantize(flat, blockSize, packed, absmax);
   return {packed, absmax};
 }
 
@@ -140,20 +126,8 @@ Tensor dequantize(const Weight& weight, at::IntArrayRef shape, at::ScalarType dt
                     dtype);
   const int64_t count = c10::multiply_integers(shape);
   weight.check(count);
-  const auto options = weight.packed.options();
-  Tensor out = at::empty({count}, options.dtype(dtype));
-  if (count == 0) return out.view(shape);
-  if (backend::supports(out.device(), dtype)) {
-    backend::dequantize(weight, 0, out);
-    return out.view(shape);
-  }
-  const Tensor buffer = at::empty({std::min(kChunk, count)}, options.dtype(at::kFloat));
-  for (int64_t first = 0; first < count; first += kChunk) {
-    const int64_t size = std::min(kChunk, count - first);
-    const Tensor chunk = buffer.narrow(0, 0, size);
-    backend::dequantize(weight, first, chunk);
-    out.narrow(0, first, size).copy_(chunk);
-  }
+  Tensor out = at::empty({count}, weight.packed.options().dtype(dtype));
+  if (count > 0) backend::dequantize(weight, out);
   return out.view(shape);
 }
 

@@ -100,4 +100,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   return Linear::apply(rows, weight, bias).view(shape);
 }
 
+void matmulInto(Tensor out, const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias) {
+  std::optional<OneDnn> here;
+  if (a.is_cpu() && a.scalar_type() == at::kFloat && oneDnnIsFaster()) here.emplace();
+  if (bias) {
+    at::addmm_out(out, *bias, a, b);
+  } else {
+    at::mm_out(out, a, b);
+  }
+}
+
 }  // namespace pare

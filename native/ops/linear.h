@@ -8,4 +8,8 @@ namespace pare {
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias);
 
+// out = a b + bias of matrices, by the same choice. Not differentiable.
+void matmulInto(at::Tensor out, const at::Tensor& a, const at::Tensor& b,
+                const std::optional<at::Tensor>& bias);
+
 }  // namespace pare

@@ -1,73 +1,71 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "kernels.h"
-#include "unpack.h"
 
 namespace pare::nf4::cpu {
 
-// Partial sums kept side by side, so that the loop over k vectorises without reordering a sum.
-constexpr int kLanes = 8;
-constexpr int kRowsAtOnce = 4;
-
-using Lanes = float[kLanes];
-
-// Adds w . x[m] for `Rows` rows of x, `stride` apart, to each row's lanes.
-template <int Rows>
-static void accumulate(const float* weights, const float* x, int64_t stride, int64_t count,
-                       Lanes* lanes) {
-  const int64_t whole = count - count % kLanes;
-  Lanes sums[Rows];  // a local copy stays in registers
-  for (int m = 0; m < Rows; m++) std::copy_n(lanes[m], kLanes, sums[m]);
-  for (int64_t k = 0; k < whole; k += kLanes) {
-    for (int m = 0; m < Rows; m++) {
-      for (int lane = 0; lane < kLanes; lane++) {
-        sums[m][lane] += weights[k + lane] * x[m * stride + k + lane];
-      }
-    }
-  }
-  for (int64_t k = whole; k < count; k++) {
-    for (int m = 0; m < Rows; m++) sums[m][k - whole] += weights[k] * x[m * stride + k];
-  }
-  for (int m = 0; m < Rows; m++) std::copy_n(sums[m], kLanes, lanes[m]);
-}
-
-static void accumulateRows(int64_t rows, const float* weights, const float* x, int64_t stride,
-                           int64_t count, Lanes* lanes) {
-  switch (rows) {
-    case 1:
-      return accumulate<1>(weights, x, stride, count, lanes);
-    case 2:
-      return accumulate<2>(weights, x, stride, count, lanes);
-    case 3:
-      return accumulate<3>(weights, x, stride, count, lanes);
-    default:
-      return accumulate<4>(weights, x, stride, count, lanes);
-  }
-}
-
-void smallBatchLinear(const float* x, int64_t batch, const uint8_t* packed, const Scales& scales,
-                      int64_t blockSize, int64_t outFeatures, int64_t inFeatures,
-                      const float* bias, float* out) {
-  constexpr int64_t kChunk = 512;  // weights decoded at a time: they and x stay in the L1 cache
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, inFeatures * batch));
-  at::parallel_for(0, outFeatures, grain, [&](int64_t begin, int64_t end) {
-    float weights[kChunk];
-    for (int64_t n = begin; n < end; n++) {
-      Lanes lanes[kMaxSmallBatch] = {};
-      for (int64_t k = 0; k < inFeatures; k += kChunk) {
-        const int64_t count = std::min(kChunk, inFeatures - k);
-        dequantizeRange(packed, scales, blockSize, n * inFeatures + k, count, weights);
-        for (int64_t m = 0; m < batch; m += kRowsAtOnce) {
-          accumulateRows(std::min<int64_t>(kRowsAtOnce, batch - m), weights,
-                         x + m * inFeatures + k, inFeatures, count, lanes + m);
+// Puts groups of x in the order in which vectors of `lanes` lanes read codes.
+template <typename T>
+static void arrange(const T* x, int64_t count, int lanes, int codes, T* arranged) {
+  const int64_t group = lanes * codes;
+  at::parallel_for(0, count / group, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin * group; first < end * group; first += group) {
+      for (int code = 0; code < codes; code++) {
+        for (int lane = 0; lane < lanes; lane++) {
+          arranged[first + code * lanes + lane] = x[first + lane * codes + code];
         }
       }
-      for (int64_t m = 0; m < batch; m++) {
-        float sum = bias == nullptr ? 0 : bias[n];
-        for (const float lane : lanes[m]) sum += lane;
-        out[m * outFeatures + n] = sum;
+    }
+  });
+}
+
+bool multipliesBFloat16(int64_t inFeatures) {
+  return path().multiplyBFloat16 != nullptr &&
+         inFeatures % (path().lanes * codesPerLane(Float::kFloat32)) == 0;
+}
+
+void smallBatchLinear(const void* x, Float type, int64_t batch, const uint8_t* packed,
+                      const Scales& scales, int64_t blockSize, int64_t outFeatures,
+                      int64_t inFeatures, const float* bias, float* out) {
+  const Path& kernels = path();
+  const bool half = type != Float::kFloat32;
+  Product all{x, false, batch, packed, scales, blockSize, outFeatures, inFeatures, bias, out};
+  const auto multiply = half ? kernels.multiplyBFloat16 : kernels.multiply;
+  const int codes = codesPerLane(type);
+  const int lanes = half ? 2 * kernels.lanes : kernels.lanes;
+  std::unique_ptr<uint8_t[]> arranged;
+  if (lanes > 0 && inFeatures % (lanes * codes) == 0) {
+    const size_t bytes = batch * inFeatures * sizeOf(type);
+    size_t space = bytes + 64;
+    arranged = std::make_unique_for_overwrite<uint8_t[]>(space);
+    void* aligned = arranged.get();
+    std::align(64, bytes, aligned, space);
+    if (half) {
+      arrange(static_cast<const uint16_t*>(x), batch * inFeatures, lanes, codes,
+              static_cast<uint16_t*>(aligned));
+    } else {
+      arrange(static_cast<const float*>(x), batch * inFeatures, lanes, codes,
+              static_cast<float*>(aligned));
+    }
+    all.x = aligned;
+    all.arranged = true;
+  }
+  // Rows of x in equal parts; the weights of a few columns stay in the L2 cache from part to part.
+  const int64_t parts = (batch + kMaxSmallBatch - 1) / kMaxSmallBatch;
+  const int64_t columns = parts == 1 ? outFeatures : 16;
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, inFeatures * batch));
+  at::parallel_for(0, outFeatures, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t column = begin; column < end; column += columns) {
+      for (int64_t part = 0; part < parts; part++) {
+        const int64_t row = part * batch / parts;
+        Product some = all;
+        some.x = static_cast<const uint8_t*>(all.x) + row * inFeatures * sizeOf(type);
+        some.out += row * outFeatures;
+        some.batch = (part + 1) * batch / parts - row;
+        multiply(some, column, std::min(column + columns, end));
       }
     }
   });

@@ -1,0 +1,166 @@
+// The product of a few rows, arranged, with packed weights; written once for every width of vector:
+// a file that is compiled for an instruction set defines `Vector` and includes this. All of it has
+// internal linkage, so that no function compiled for one processor is used on another.
+//
+// Codes are never put in the order of the weights. A vector of them is shifted by 4 bits at a time;
+// each shift leaves one code at the bottom of every lane, where a permutation of the codebook finds
+// its value, and x has been put in that order once (see `arranged`). Each block's sum is multiplied
+// by its absmax.
+#pragma once
+
+#include "paths.h"
+
+namespace pare::nf4::cpu {
+namespace {
+
+using X = typename Vector::X;
+
+constexpr int64_t kGroup = Vector::kLanes * Vector::kCodesPerLane;
+// Sums of this many columns of the result are kept while a chunk of x is in the L1 cache.
+constexpr int64_t kColumnsAtOnce = 16;
+constexpr int64_t kMaxChunk = 12288;    // values of a row
+constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
+constexpr int64_t kMaxScales = kMaxChunk / kMinBlockSize;
+
+// The bits to shift a lane by, little-endian: the first of two codes is in the high half of a byte.
+constexpr int shiftOf(int code) { return code * 4 ^ 4; }
+
+template <int Batch>
+using Sums = typename Vector::Floats[Batch];
+
+// The absmax of the blocks at and after a position.
+inline const float* scalesFrom(const Scales& scales, int64_t firstBlock, int64_t blocks,
+                               float* decoded) {
+  if (scales.codes == nullptr) return scales.absmax + firstBlock;
+  Vector::decodeScales(scales, firstBlock, blocks, decoded);
+  return decoded;
+}
+
+template <int Batch, int Columns, int Code>
+inline __attribute__((always_inline)) void addCode(const typename Vector::Codes (&codes)[Columns],
+                                                   const X* x, int64_t stride,
+                                                   Sums<Batch> (&sums)[Columns]) {
+  typename Vector::Weights weights[Columns];
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; c++) weights[c] = Vector::template lookup<shiftOf(Code)>(codes[c]);
+#pragma GCC unroll 8
+  for (int m = 0; m < Batch; m++) {
+    const auto values = Vector::load(x + m * stride + Code * Vector::kLanes);
+#pragma GCC unroll 8
+    for (int c = 0; c < Columns; c++) {
+      sums[c][m] = Code == 0 ? Vector::multiply(weights[c], values)
+                             : Vector::multiplyAdd(weights[c], values, sums[c][m]);
+    }
+  }
+  if constexpr (Code + 1 < Vector::kCodesPerLane) {
+    addCode<Batch, Columns, Code + 1>(codes, x, stride, sums);
+  }
+}
+
+// Adds the products over [k, k + count), a multiple of the group, to `totals`.
+template <int Batch, int Columns>
+void addChunk(const Product& p, const typename Vector::Spread& spread, int blockShift, int64_t n,
+              int64_t k, int64_t count, Sums<Batch>* totals) {
+  float decoded[Columns][kMaxScales + 1];
+  const uint8_t* bytes[Columns];
+  const float* scales[Columns];
+  int64_t offsets[Columns];  // within the first block
+  typename Vector::Floats sums[Columns][Batch];
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; c++) {
+    const int64_t position = (n + c) * p.inFeatures + k;
+    const int64_t firstBlock = position >> blockShift;
+    const int64_t blocks = ((position + count - 1) >> blockShift) + 1 - firstBlock;
+    bytes[c] = p.packed + position / 2;
+    offsets[c] = position - (firstBlock << blockShift);
+    scales[c] = scalesFrom(p.scales, firstBlock, blocks, decoded[c]);
+  }
+  typename Vector::Floats total[Columns][Batch];
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; c++) {
+#pragma GCC unroll 8
+    for (int m = 0; m < Batch; m++) total[c][m] = totals[c][m];
+  }
+  const int64_t ahead = Columns * p.inFeatures / 2;
+  const X* x = static_cast<const X*>(p.x) + k;
+  for (int64_t done = 0; done < count; done += kGroup) {
+    typename Vector::Codes codes[Columns];
+#pragma GCC unroll 8
+    for (int c = 0; c < Columns; c++) {
+      __builtin_prefetch(bytes[c] + done / 2 + ahead);
+      codes[c] = Vector::loadCodes(bytes[c] + done / 2);
+    }
+    addCode<Batch, Columns, 0>(codes, x + done, p.inFeatures, sums);
+#pragma GCC unroll 8
+    for (int c = 0; c < Columns; c++) {
+      const auto scale = spread(scales[c] + ((offsets[c] + done) >> blockShift));
+#pragma GCC unroll 8
+      for (int m = 0; m < Batch; m++) {
+        total[c][m] = Vector::multiplyAdd(sums[c][m], scale, total[c][m]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; c++) {
+#pragma GCC unroll 8
+    for (int m = 0; m < Batch; m++) totals[c][m] = total[c][m];
+  }
+}
+
+template <int Batch>
+void multiplyRows(const Product& p, int64_t begin, int64_t end) {
+  // As many columns together as there are registers for their sums.
+  constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 ? 2 : 1;
+  const typename Vector::Spread spread(p.blockSize);
+  const int blockShift = __builtin_ctzll(static_cast<unsigned long long>(p.blockSize));
+  const int64_t chunk =
+      Batch <= 2 ? kMaxChunk / kGroup * kGroup
+                 : kChunkBytes / (Batch * static_cast<int64_t>(sizeof(X))) / kGroup * kGroup;
+  Sums<Batch> totals[kColumnsAtOnce];
+  for (int64_t first = begin; first < end; first += kColumnsAtOnce) {
+    const int64_t columns = end - first < kColumnsAtOnce ? end - first : kColumnsAtOnce;
+    for (int64_t c = 0; c < columns; c++) {
+      for (int m = 0; m < Batch; m++) totals[c][m] = Vector::zero();
+    }
+    for (int64_t k = 0; k < p.inFeatures; k += chunk) {
+      const int64_t count = p.inFeatures - k < chunk ? p.inFeatures - k : chunk;
+      int64_t c = 0;
+      for (; c + kTogether <= columns; c += kTogether) {
+        addChunk<Batch, kTogether>(p, spread, blockShift, first + c, k, count, totals + c);
+      }
+      for (; c < columns; c++) {
+        addChunk<Batch, 1>(p, spread, blockShift, first + c, k, count, totals + c);
+      }
+    }
+    for (int64_t c = 0; c < columns; c++) {
+      for (int m = 0; m < Batch; m++) {
+        const float bias = p.bias == nullptr ? 0.0f : p.bias[first + c];
+        p.out[m * p.outFeatures + first + c] = Vector::sum(totals[c][m]) + bias;
+      }
+    }
+  }
+}
+
+void multiplyArranged(const Product& p, int64_t begin, int64_t end) {
+  switch (p.batch) {
+    case 1:
+      return multiplyRows<1>(p, begin, end);
+    case 2:
+      return multiplyRows<2>(p, begin, end);
+    case 3:
+      return multiplyRows<3>(p, begin, end);
+    case 4:
+      return multiplyRows<4>(p, begin, end);
+    case 5:
+      return multiplyRows<5>(p, begin, end);
+    case 6:
+      return multiplyRows<6>(p, begin, end);
+    case 7:
+      return multiplyRows<7>(p, begin, end);
+    default:
+      return multiplyRows<8>(p, begin, end);
+  }
+}
+
+}  // namespace
+}  // namespace pare::nf4::cpu

@@ -1,0 +1,269 @@
+/**
+ * The kernels of every instruction set that this processor has, against the portable ones: the
+ * same bytes where values are quantised or decoded, the same sums where they are multiplied.
+ */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import {
+  dequantizeNf4,
+  matmul4bit,
+  QuantState,
+  quantizeNf4,
+  type BlockSize,
+  type FloatDType,
+} from '../../lib/nf4';
+import { backward, scope, tensor, type Tensor } from '../../lib/torch';
+import { binding } from '../../lib/torch/binding';
+import { base64, values } from './vectors';
+
+const paths = binding.nf4CpuPaths();
+const chosen = binding.nf4CpuPath();
+afterEach(() => void binding.nf4UseCpuPath(chosen!));
+
+function on<T>(path: string, body: () => T): T {
+  expect(binding.nf4UseCpuPath(path)).toBe(true);
+  return body();
+}
+
+const dtypes: FloatDType[] = ['float32', 'bfloat16', 'float16'];
+const dtype = fc.constantFrom(...dtypes);
+const blockSize = fc.constantFrom<BlockSize>(32, 64, 128, 256, 512, 1024, 2048, 4096);
+const seed = fc.integer({ min: 1, max: 1e6 });
+/** Of values: whole blocks and vectors are as likely as ragged ones. */
+const count = fc.oneof(
+  fc.integer({ min: 1, max: 300 }),
+  fc.integer({ min: 1, max: 12_000 }),
+  fc.integer({ min: 1, max: 40 }).map((blocks) => blocks * 256),
+);
+
+/** Where thresholds, roundings and empty blocks decide, and what is no number. */
+const special = fc.constantFrom(
+  ...[0, -0, 1, -1, 0.3, 1e-38, -1e-39, 2e-45, 3e38, -3e38, 65504, 6e-8, NaN, Infinity, -Infinity],
+);
+/** Few, since one infinity decides over its block; at positions modulo the count. */
+const specials = fc.array(fc.tuple(fc.nat(), special), { maxLength: 6 });
+
+function source(n: number, from: number, at: [number, number][], scale = 1): Float32Array {
+  const result = values(n, from).map((x) => x * scale);
+  for (const [position, value] of at) result[position % n] = value;
+  return result;
+}
+
+function check<T>(property: fc.IProperty<T>, numRuns: number): void {
+  fc.assert(property, { seed: 42, numRuns });
+}
+
+test('the portable kernels are everywhere, and the fastest are in use unless another is named', () => {
+  expect(paths[0]).toBe('portable');
+  expect(chosen).toBe(process.env.PARE_NF4_CPU ?? paths.at(-1));
+});
+
+describe('PARE_NF4_CPU', () => {
+  const addon = process.env.PARE_ADDON ?? join(__dirname, '../../build/pare.node');
+  const program = `
+    const target = { exports: {} };
+    process.dlopen(target, ${JSON.stringify(addon)});
+    const name = target.exports.nf4CpuPath();
+    console.log(name === undefined ? target.exports.takeError() : name);`;
+  const run = (name: string): string =>
+    spawnSync(process.execPath, ['-e', program], {
+      encoding: 'utf8',
+      env: { ...process.env, PARE_NF4_CPU: name },
+    }).stdout.trim();
+
+  test.each(paths)('%s is taken', (name) => expect(run(name)).toBe(name));
+
+  test('nothing is as if unset', () => expect(run('')).toBe(paths.at(-1)));
+
+  test('another name is an error that says what there is', () => {
+    expect(run('sse9')).toMatch(/'sse9'.*PARE_NF4_CPU/);
+    expect(run('sse9')).toContain(`one of: ${paths.join(' ')}`);
+  });
+});
+
+describe.each(paths.slice(1))('%s', (path) => {
+  test('quantises to the same bytes', () => {
+    const scale = fc.constantFrom(1, 1e-3, 1e-38, 1e30);
+    check(
+      fc.property(dtype, blockSize, count, seed, specials, scale, (type, size, n, from, at, by) =>
+        scope(() => {
+          const x = tensor(source(n, from, at, by), { dtype: type });
+          const [want, have] = ['portable', path].map((name) =>
+            on(name, () => {
+              const { packed, quantState } = quantizeNf4(x, {
+                blockSize: size,
+                doubleQuant: false,
+              });
+              return [base64(packed), base64(quantState.absmax)];
+            }),
+          );
+          expect(have).toEqual(want);
+        }),
+      ),
+      300,
+    );
+  });
+
+  test('rounds values at and beside every boundary to the same side', () => {
+    scope(() => {
+      const book = tensor(values(64, 1));
+      const code = quantizeNf4(book).quantState.code.toArray();
+      // A block for each neighbourhood: 31 neighbours of a boundary and the absmax, 1.
+      const bits = new Int32Array(1);
+      const float = new Float32Array(bits.buffer);
+      const neighbours = Array.from({ length: 15 }, (_, i) => {
+        float[0] = (code[i]! + code[i + 1]!) / 2;
+        const middle = bits[0]!;
+        return Array.from({ length: 32 }, (_, j) => {
+          if (j === 31) return 1;
+          bits[0] = middle + j - 15;
+          return float[0]!;
+        });
+      }).flat();
+      for (const factor of [1, -1, 0.3, 7]) {
+        const x = tensor(Float32Array.from(neighbours, (v) => v * factor));
+        const [want, have] = ['portable', path].map((name) =>
+          on(name, () => base64(quantizeNf4(x, { blockSize: 32 }).packed)),
+        );
+        expect(have).toBe(want);
+      }
+    });
+  });
+
+  test('decodes to the same bits', () => {
+    check(
+      fc.property(
+        ...[dtype, blockSize, count, seed, specials, fc.boolean()],
+        (type, size, n, from, at, doubleQuant) =>
+          scope(() => {
+            const state = on('portable', () => {
+              const x = tensor(values(n, from));
+              return quantizeNf4(x, { blockSize: size, doubleQuant });
+            });
+            const { packed, quantState: q } = state;
+            if (!doubleQuant) {
+              const absmax = tensor(source(q.absmax.numel, from, at));
+              state.quantState = new QuantState(absmax, q.code, q);
+            }
+            const [want, have] = ['portable', path].map((name) =>
+              on(name, () => base64(dequantizeNf4(packed, state.quantState, type))),
+            );
+            expect(have).toBe(want);
+          }),
+      ),
+      300,
+    );
+  });
+
+  /** Half a unit in the last place: relative, and the least. */
+  const roundings = {
+    float32: [2 ** -24, 2 ** -150],
+    bfloat16: [2 ** -8, 2 ** -134],
+    float16: [2 ** -11, 2 ** -25],
+  } as const;
+
+  /**
+   * How far sums of products are from those in float64, in units of what their roundings explain.
+   * @param weightRounding what a decoded weight is rounded by before it is multiplied
+   */
+  function error(
+    y: Tensor,
+    a: number[],
+    b: (k: number, n: number) => number,
+    bias: number[] | undefined,
+    weightRounding: number,
+  ): number {
+    const [rows, columns] = y.shape as [number, number];
+    const [relative, least] = roundings[y.dtype as FloatDType];
+    const inner = a.length / rows;
+    let worst = 0;
+    for (const [i, have] of y.toArray().entries()) {
+      const [m, n] = [Math.floor(i / columns), i % columns];
+      let sum = bias?.[n] ?? 0;
+      let terms = Math.abs(sum);
+      for (let k = 0; k < inner; k++) {
+        const term = a[m * inner + k]! * b(k, n);
+        sum += term;
+        terms += Math.abs(term);
+      }
+      const explained =
+        terms * (Math.sqrt(inner + 16) * roundings.float32[0] + weightRounding) +
+        Math.abs(sum) * relative +
+        least;
+      // Written so that NaN counts.
+      const ratio = Math.abs(have - sum) / explained;
+      if (!(ratio <= worst)) worst = ratio;
+    }
+    return worst;
+  }
+
+  const width = fc.oneof(
+    fc.integer({ min: 1, max: 700 }),
+    fc.integer({ min: 1, max: 9 }).map((groups) => groups * 64),
+    fc.constant(6400), // more than one chunk of x from 3 rows on
+  );
+  const product = fc.record({
+    type: dtype,
+    size: blockSize,
+    batch: fc.oneof(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 9, max: 24 })),
+    outFeatures: fc.integer({ min: 1, max: 20 }),
+    inFeatures: width,
+    from: seed,
+    doubleQuant: fc.boolean(),
+    withBias: fc.boolean(),
+    transposed: fc.boolean(),
+  });
+
+  test('multiplies and sends gradients back within the rounding of the sums', () => {
+    check(
+      fc.property(product, ({ type, size, batch, outFeatures, inFeatures, from, ...p }) =>
+        scope(() => {
+          const { packed, quantState } = on('portable', () =>
+            quantizeNf4(tensor(values(outFeatures * inFeatures, from)).reshape([outFeatures, -1]), {
+              blockSize: size,
+              doubleQuant: p.doubleQuant,
+            }),
+          );
+          const weight = on('portable', () => dequantizeNf4(packed, quantState)).toArray();
+          const flat = tensor(values(batch * inFeatures, from + 1), { dtype: type });
+          const x = p.transposed
+            ? flat.reshape([inFeatures, batch]).transpose(0, 1)
+            : flat.reshape([batch, inFeatures]);
+          const leaf = x.detach();
+          leaf.requiresGrad = true;
+          const bias = p.withBias
+            ? tensor(values(outFeatures, from + 2), { dtype: type })
+            : undefined;
+          const gradient = tensor(values(batch * outFeatures, from + 3), { dtype: type }).reshape([
+            batch,
+            outFeatures,
+          ]);
+          on(path, () => {
+            const y = matmul4bit(leaf, packed, quantState, bias);
+            backward(y, gradient);
+            // Tiles are of bfloat16 where the processor multiplies those.
+            const rounding =
+              path === 'avx512bf16' && type === 'bfloat16' ? roundings.bfloat16[0] : 0;
+            const forward = error(
+              y,
+              x.toArray(),
+              (k, n) => weight[n * inFeatures + k]!,
+              bias?.toArray(),
+              batch > 8 ? rounding : 0,
+            );
+            const back = error(
+              leaf.grad!,
+              gradient.toArray(),
+              (k, n) => weight[k * inFeatures + n]!,
+              undefined,
+              rounding,
+            );
+            expect(Math.max(forward, back)).toBeLessThan(1);
+          });
+        }),
+      ),
+      60,
+    );
+  });
+});
