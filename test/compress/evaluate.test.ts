@@ -144,6 +144,7 @@ describe('with a model', () => {
       onProgress: (done, total) => progress.push([done, total]),
     });
     expect(progress).toEqual([
+      [0, 6],
       [4, 6],
       [6, 6],
     ]);
