@@ -24,7 +24,7 @@ import {
   type TranslationExample,
 } from '../report';
 import { torchVersion } from '../torch';
-import { languageNames } from '../train/examples';
+import { findLanguage } from '../text';
 import { progressOf, type Context } from './context';
 import { curveOf } from './curve';
 import type { Evaluations } from './stages/evaluate';
@@ -82,7 +82,7 @@ async function gather(context: Context, inputs: ReportInputs): Promise<ReportDat
       platform: `${process.platform} ${process.arch}`,
     },
     stages: inputs.timings,
-    languages: languages.map((code) => ({ code, name: languageNames[code] ?? code })),
+    languages: languages.map((code) => ({ code, name: findLanguage(code)?.name ?? code })),
     testSets: corpus.test.map((id) => ({ id, name: corpus.testNames[id] ?? id })),
     models,
     constantAnswers,
@@ -208,14 +208,16 @@ function searchResult(
   const { criterion, protectedLayers } = importance!;
   const layers = readConfig(teacher.model).text.numHiddenLayers;
   const open = new Set(candidateLayers(layers, protectedLayers));
-  const names = languages.map((code) => languageNames[code] ?? code);
+  const names = languages.map((code) => findLanguage(code)?.name ?? code);
   return {
     name: names.join(' and '),
     criterion:
       typeof criterion === 'string'
         ? criterionNames[criterion]
         : languages
-            .map((code) => `${criterionNames[criterion[code]!]} (${languageNames[code]})`)
+            .map(
+              (code) => `${criterionNames[criterion[code]!]} (${findLanguage(code)?.name ?? code})`,
+            )
             .join(' and '),
     // A loss is negated in the search, so that higher is better whatever the criterion.
     higherIsBetter: true,

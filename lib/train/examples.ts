@@ -5,9 +5,6 @@ import type { Corpus, Utterance } from '../data';
 import { named } from '../errors';
 import { translationInstruction, type Processor } from '../qwen2-audio';
 
-/** Target languages of the method, as the prompt names them. */
-export const languageNames: Readonly<Record<string, string>> = { de: 'German', zh: 'Chinese' };
-
 /** The instruction that has the English speech written down instead of translated. */
 export const transcribeInstruction = 'Transcribe the English speech:';
 
