@@ -169,8 +169,9 @@ export async function translateSplit(
     const rows = order.slice(at, at + batchesAhead * batchSize);
     const part = rows.map((row) => utterances[row]!);
     const audio = await EncodedSplit.encode(model, features, part, { batchSize, signal });
-    const prompts = new PromptSet(audio, task);
+    let prompts: PromptSet | undefined;
     try {
+      prompts = new PromptSet(audio, task);
       const translated = await prompts.translate(model, {
         ...options,
         onProgress: (done) => onProgress?.(at + done, total),
@@ -183,7 +184,7 @@ export async function translateSplit(
       result.seconds += translated.seconds;
       result.generatedTokens += translated.generatedTokens;
     } finally {
-      prompts.dispose();
+      prompts?.dispose();
       audio.dispose();
     }
   }

@@ -14,6 +14,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <mutex>
+
 namespace pare {
 
 using at::Tensor;
@@ -25,10 +27,18 @@ constexpr int64_t kFewestRows = 64;
 
 namespace {
 
+// The permission is the process's: counted, so that a thread that is done with it does not take it
+// from another, whose product would then be rounded as the other library rounds.
 class OneDnn {
  public:
-  OneDnn() { allow(at::Float32Precision::BF16); }
-  ~OneDnn() { allow(at::Float32Precision::NONE); }
+  OneDnn() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (users_++ == 0) allow(at::Float32Precision::BF16);
+  }
+  ~OneDnn() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--users_ == 0) allow(at::Float32Precision::NONE);
+  }
   OneDnn(const OneDnn&) = delete;
   OneDnn& operator=(const OneDnn&) = delete;
 
@@ -37,6 +47,9 @@ class OneDnn {
     at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
                                             precision);
   }
+
+  static inline std::mutex mutex_;
+  static inline int users_ = 0;
 };
 
 // Integers of 9 bits: float32 holds the sums of their products exactly, bfloat16 not even them.
