@@ -17,6 +17,7 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::registerNn(registry);
   pare::registerChunkedLoss(registry);
   pare::registerOptim(registry);
+  pare::registerAdamW8bit(registry);
   pare::registerIo(registry);
   pare::registerNf4(registry);
   return exports;

@@ -5,6 +5,7 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { PareError } from '../errors';
 import { fileError } from '../files';
+import { optimizerNames } from '../train/loop';
 import { scheduleNames } from '../train/schedule';
 
 /** A recipe that cannot be followed. */
@@ -41,6 +42,7 @@ const optimization = {
   steps: count.optional(),
   batchSize: count,
   microBatchSize: count.optional(),
+  optimizer: z.enum(optimizerNames).optional(),
   learningRate: z.number().positive(),
   betas: z.tuple([rate, rate]).optional(),
   eps: z.number().positive().optional(),

@@ -235,6 +235,20 @@ export interface Binding {
   ): Result<true>;
   clipGradNorm(parameters: Id[], maxNorm: number): Result<number>;
   foreachMul_(tensors: Id[], factor: number): Result<true>;
+  // native/ops/adamw_8bit.cc
+  adamw8bit(
+    parameters: Id[],
+    states1: Id[],
+    states2: Id[],
+    absmax1: Id[],
+    absmax2: Id[],
+    steps: Id[],
+    lr: number,
+    beta1: number,
+    beta2: number,
+    weightDecay: number,
+    eps: number,
+  ): Result<true>;
   // native/io/safetensors.cc
   mapTensor(fd: number, offset: number, dtype: number, shape: readonly number[]): Result<Id>;
   // native/nf4/register.cc

@@ -15,7 +15,7 @@ export interface StateFile {
 export function saveTrainingState(
   file: StateFile,
   parameters: ReadonlyMap<string, Tensor>,
-  optimizer: optim.AdamW,
+  optimizer: optim.Optimizer,
   step: number,
 ): void {
   scope(() => {
@@ -35,7 +35,7 @@ export function saveTrainingState(
 export function loadTrainingState(
   file: StateFile,
   parameters: ReadonlyMap<string, Tensor>,
-  optimizer: optim.AdamW,
+  optimizer: optim.Optimizer,
 ): number | undefined {
   if (!existsSync(file.path)) return undefined;
   const saved = readSafetensors(file.path);

@@ -13,6 +13,7 @@ void registerShape(Registry& registry);
 void registerNn(Registry& registry);
 void registerChunkedLoss(Registry& registry);
 void registerOptim(Registry& registry);
+void registerAdamW8bit(Registry& registry);
 void registerIo(Registry& registry);
 void registerNf4(Registry& registry);
 

@@ -1,5 +1,6 @@
 // The room's functions for JavaScript (lib/nf4/native.ts declares them).
 #include "../bridge/rooms.h"
+#include "../ops/dynamic_map.h"
 #include "cpu/paths.h"
 #include "weight.h"
 
@@ -17,7 +18,7 @@ static nf4::Weight weightOf(T packed, T absmax, const OptionalTensor& nestedAbsm
 
 void registerNf4(Registry& registry) {
   PARE_OP("nf4Codebook", (at::Device device), nf4::codebookTensor(device))
-  PARE_OP("nf4DynamicMap", (at::Device device), nf4::dynamicMap(device))
+  PARE_OP("nf4DynamicMap", (at::Device device), dynamicMap(true).to(device))
   PARE_OP("nf4Quantize", (T values, int64_t blockSize), nf4::quantize(values, blockSize))
   PARE_OP("nf4QuantizeAbsmax", (T absmax), nf4::quantizeAbsmax(absmax))
   PARE_OP("nf4Dequantize",

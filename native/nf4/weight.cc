@@ -1,10 +1,7 @@
 // Checks, quantisation and dequantisation, the same for every device.
 #include "weight.h"
 
-#include <algorithm>
-#include <cmath>
-#include <vector>
-
+#include "../ops/dynamic_map.h"
 #include "backend.h"
 
 namespace pare::nf4 {
@@ -91,28 +88,9 @@ std::tuple<Tensor, Tensor, Tensor> quantizeAbsmax(const Tensor& absmax) {
   Tensor codes = at::empty({count}, absmax.options().dtype(at::kByte));
   Tensor groups = at::empty({blocksOf(count, kNestedBlockSize)}, absmax.options());
   if (count > 0) {
-    backend::quantizeAbsmax(centred, dynamicMap(absmax.device()), codes, groups);
+    backend::quantizeAbsmax(centred, dynamicMap(true).to(absmax.device()), codes, groups);
   }
   return {codes, groups, offset};
-}
-
-// For each exponent i the interval [0.1, 1] times 10^(i - 6) is cut into 2^i equal parts; their
-// midpoints, both signs, with 0 and 1, are the 256 values. float32 throughout, as in the original.
-Tensor dynamicMap(const at::Device& device) {
-  constexpr int kExponents = 7;
-  std::vector<float> values = {0.0f, 1.0f};
-  for (int exponent = 0; exponent < kExponents; exponent++) {
-    const Tensor bounds = at::linspace(0.1, 1, (int64_t{1} << exponent) + 1, at::kFloat);
-    const auto bound = bounds.accessor<float, 1>();
-    const auto factor = static_cast<float>(std::pow(10.0, exponent - (kExponents - 1)));
-    for (int64_t i = 0; i + 1 < bounds.numel(); i++) {
-      const float value = factor * ((bound[i] + bound[i + 1]) / 2);
-      values.push_back(value);
-      values.push_back(-value);
-    }
-  }
-  std::sort(values.begin(), values.end());
-  return at::tensor(values, at::kFloat).to(device);
 }
 
 Tensor codebookTensor(const at::Device& device) {

@@ -31,9 +31,6 @@ std::tuple<at::Tensor, at::Tensor> quantize(const at::Tensor& values, int64_t bl
 // (codes uint8 [blocks], group absmax float32 [groups], offset float32 []) of a block's absmax.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> quantizeAbsmax(const at::Tensor& absmax);
 
-// bitsandbytes' create_dynamic_map(): float32 [256], ascending.
-at::Tensor dynamicMap(const at::Device& device);
-
 // float32 [16].
 at::Tensor codebookTensor(const at::Device& device);
 

@@ -13,6 +13,7 @@ import {
   tensor,
   type Tensor,
 } from '../../lib/torch';
+import { readSafetensors } from '../../lib/torch/safetensors';
 import { TrainingError } from '../../lib/train/error';
 import { train, type TrainingLogEntry, type TrainOptions } from '../../lib/train/loop';
 import { scheduleFactor } from '../../lib/train/schedule';
@@ -135,6 +136,37 @@ describe('resume', () => {
     const other = makeRun();
     await train(other.options);
     expect(other.losses[0]).not.toBe(whole.losses[0]);
+  });
+
+  test('with moments in 8 bits, too', async () => {
+    const run = (steps: number, parameter: Tensor): Promise<void> =>
+      train({
+        optimizer: 'adamw8bit',
+        parameters: new Map([['weight', parameter]]),
+        steps,
+        schedule: 'constant',
+        learningRate: 0.01,
+        microBatches: (step) => [step],
+        loss: (step) => {
+          const target = randn([64, 64], { generator: new Generator(100 + step) });
+          return { loss: parameter.sub(target).square().mean() };
+        },
+        state: {
+          path: join(folder, `${parameter.id}.safetensors`),
+          everySteps: 3,
+          fingerprint: 'a',
+        },
+      });
+    const start = (): Tensor => nn.parameter(randn([64, 64], { generator: new Generator(1) }));
+    const whole = start();
+    await run(6, whole);
+    const parts = start();
+    await run(3, parts);
+    const file = readSafetensors(join(folder, `${parts.id}.safetensors`));
+    expect(file.info('optimizer.weight.state1').dtype).toBe('uint8');
+    file.close();
+    await run(6, parts);
+    expect(parts.equal(whole)).toBe(true);
   });
 
   test('goes back to the last state that was written', async () => {

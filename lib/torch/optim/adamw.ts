@@ -1,22 +1,9 @@
-import { PareError } from '../../errors';
 import { binding, ok } from '../binding';
 import { zeros, zerosLike } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
 import { zeroGrad } from '../autograd';
-
-/** Optimiser state and parameters do not fit. */
-export class OptimizerError extends PareError {}
-
-export interface ParameterGroup {
-  parameters: ReadonlyMap<string, Tensor>;
-  weightDecay: number;
-}
-
-export interface AdamWOptions {
-  betas?: readonly [number, number];
-  eps?: number;
-}
+import { copyState, type AdamWOptions, type Optimizer, type ParameterGroup } from './optimizer';
 
 interface Slot {
   parameter: Tensor;
@@ -29,7 +16,7 @@ interface Slot {
  * Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW, one fused
  * native call a group. The learning rate is given at each step.
  */
-export class AdamW {
+export class AdamW implements Optimizer {
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
@@ -53,12 +40,10 @@ export class AdamW {
     }));
   }
 
-  /** Every parameter, in the order of the groups. */
   get parameters(): Tensor[] {
     return this.#groups.flatMap((group) => Array.from(group.slots.values(), (s) => s.parameter));
   }
 
-  /** Updates all parameters that have a gradient. */
   step(lr: number): void {
     for (const { slots, weightDecay } of this.#groups) {
       const list = [...slots.values()];
@@ -94,15 +79,8 @@ export class AdamW {
     return state;
   }
 
-  /** @throws OptimizerError naming a tensor that is missing. */
   loadStateDict(state: ReadonlyMap<string, Tensor>): void {
-    for (const [name, target] of this.stateDict()) {
-      const source = state.get(name);
-      if (source === undefined) {
-        throw new OptimizerError(`optimiser state ${name} is missing; the parameters have changed`);
-      }
-      target.copy_(source);
-    }
+    copyState(this.stateDict(), state);
   }
 
   dispose(): void {

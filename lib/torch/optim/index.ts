@@ -1,2 +1,9 @@
-export { AdamW, OptimizerError, type AdamWOptions, type ParameterGroup } from './adamw';
+export { AdamW } from './adamw';
+export { AdamW8bit } from './adamw-8bit';
+export {
+  OptimizerError,
+  type AdamWOptions,
+  type Optimizer,
+  type ParameterGroup,
+} from './optimizer';
 export { clipGradNorm } from './clip';
