@@ -23,6 +23,11 @@ export {
   type ImportanceResult,
 } from './importance';
 export { selectTargets, trainingItems, type DistilledTargets } from './distill';
-export { checkSkipped, quantizeModel, type QuantizeModelOptions } from './quantize';
+export {
+  checkEmbeddings,
+  checkSkipped,
+  quantizeModel,
+  type QuantizeModelOptions,
+} from './quantize';
 export { randomModel, trainTokenizer, type ModelShape } from './teacher';
 export { translateSplit, type TranslatedSplit, type TranslateOptions } from './translate';

@@ -1,5 +1,5 @@
 /** Replaces linear layers by 4-bit ones, as `bitsandbytes` does when transformers loads in 4 bits. */
-import { Linear4bit, type BlockSize } from '../nf4';
+import { Embedding4bit, Linear4bit, type BlockSize } from '../nf4';
 import type { Qwen2Audio } from '../qwen2-audio';
 import { nn, type DType } from '../torch';
 import { CompressionError } from './error';
@@ -7,8 +7,12 @@ import { CompressionError } from './error';
 export interface QuantizeModelOptions {
   blockSize?: BlockSize;
   doubleQuant?: boolean;
-  /** Names (public, without `.weight`) that stay as they are; `lm_head` always does. */
+  /** Names (public, without `.weight`) of linear layers that stay as they are. */
   skip?: readonly string[];
+  /** Also lm_head. */
+  lmHead?: boolean;
+  /** Also the token embeddings; transformers does not load such a checkpoint. */
+  embeddings?: boolean;
   computeDtype?: Extract<DType, 'float32' | 'bfloat16' | 'float16'>;
 }
 
@@ -31,21 +35,40 @@ export function checkSkipped(model: Qwen2Audio, skip: readonly string[]): void {
   );
 }
 
+/** @throws CompressionError if rows of embeddings cannot be gathered from blocks of this size. */
+export function checkEmbeddings(hiddenSize: number, blockSize: number): void {
+  if (hiddenSize % blockSize === 0) return;
+  throw new CompressionError(
+    `quantize: embeddings of ${hiddenSize} values do not divide into blocks of ${blockSize}; ` +
+      'give a smaller blockSize, or embeddings: false',
+  );
+}
+
 /**
  * Quantises every linear layer of decoder, audio tower and projector to NF4, in place and one by
- * one, so that no second copy of the model is in memory. lm_head, embeddings, convolutions and
- * norms stay.
- * @returns how many layers were replaced
- * @throws CompressionError for an entry of `skip` that names no linear layer
+ * one, so that no second copy of the model is in memory. Convolutions and norms stay; lm_head and
+ * embeddings, too, unless they are asked for.
+ * @returns how many modules were replaced
+ * @throws CompressionError for an entry of `skip` that names no linear layer, and for embeddings
+ * narrower than a block
  */
 export function quantizeModel(model: Qwen2Audio, options: QuantizeModelOptions = {}): number {
-  const { skip = [], ...quantization } = options;
+  const { skip = [], lmHead = false, embeddings = false, ...quantization } = options;
   checkSkipped(model, skip);
+  const { blockSize = 64 } = quantization;
+  if (embeddings) checkEmbeddings(model.config.text.hiddenSize, blockSize);
+  const isLeft = (name: string): boolean =>
+    (!lmHead && name.endsWith('lm_head')) || skip.some((entry) => isSkipped(name, entry));
+  const { embedTokens } = model.languageModel.model;
   let count = 0;
   nn.replaceModules(model, (name, module) => {
-    const left = name.endsWith('lm_head') || skip.some((entry) => isSkipped(name, entry));
-    if (left || !(module instanceof nn.Linear)) return undefined;
-    const packed = Linear4bit.fromLinear(module, quantization);
+    let packed: Linear4bit | Embedding4bit | undefined;
+    if (module instanceof nn.Linear && !isLeft(name)) {
+      packed = Linear4bit.fromLinear(module, quantization);
+    } else if (embeddings && module === embedTokens) {
+      packed = Embedding4bit.fromEmbedding(embedTokens, quantization);
+    }
+    if (packed === undefined) return undefined;
     module.dispose();
     count++;
     return packed;

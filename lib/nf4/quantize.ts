@@ -92,6 +92,23 @@ export function matmul4bit(
   );
 }
 
+/**
+ * Rows of a packed weight [numEmbeddings, embeddingDim], whose blocks end where its rows do.
+ * @param ids integers of any shape
+ * @returns [...ids, embeddingDim] in `dtype`
+ * @throws TorchError for an id outside of the weight
+ */
+export function embedding4bit(
+  ids: Tensor,
+  packed: Tensor,
+  quantState: QuantState,
+  dtype: FloatDType = quantState.dtype,
+): Tensor {
+  const [, embeddingDim] = quantState.shape;
+  const weight = handles(packed, quantState);
+  return Tensor.from(binding.nf4Embedding(ids.id, ...weight, embeddingDim!, dtypeCode(dtype)));
+}
+
 /** The arguments by which the addon knows a weight. */
 function handles(
   packed: Tensor,

@@ -1,6 +1,6 @@
 /** What a run needs before its first stage: the corpus, and a recipe that can be followed. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
-import { checkRemoval, checkSkipped, CompressionError } from '../compress';
+import { checkEmbeddings, checkRemoval, checkSkipped, CompressionError } from '../compress';
 import { checkDisjoint, CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
 import { named } from '../errors';
 import { fileError } from '../files';
@@ -70,7 +70,11 @@ function checkModels({ teacher, importance, quantize, distill }: Recipe): void {
   using whole = left(decoderLayers);
   if (train?.lora !== undefined) checkTargets(whole, train.lora);
   using pruned = left(decoderLayers - (importance?.remove ?? 0));
-  if (quantize !== undefined) checkSkipped(pruned, quantize.skip);
+  if (quantize !== undefined) {
+    checkSkipped(pruned, quantize.skip);
+    const hiddenSize = random?.text.hidden_size ?? config!.text.hiddenSize;
+    if (quantize.embeddings) checkEmbeddings(hiddenSize, quantize.blockSize);
+  }
   if (distill !== undefined) checkTargets(pruned, distill.lora);
 }
 

@@ -158,6 +158,9 @@ const recipeSchema = z
         blockSize: z.literal([64, 128, 256, 512, 1024, 2048, 4096]).default(64),
         doubleQuant: z.boolean().default(true),
         skip: z.array(z.string()).default([]),
+        /** In 4 bits, too; what it costs is what the report's quantised model loses. */
+        lmHead: z.boolean().default(false),
+        embeddings: z.boolean().default(false),
       })
       .optional(),
     /** QLoRA on the references and the teacher's translations. */

@@ -1,7 +1,15 @@
 /** Reading Hugging Face checkpoints. */
 import { join } from 'node:path';
-import { isQuantized, Linear4bit, QuantStateError } from '../nf4';
-import { keep, nn, type DType, type Tensor } from '../torch';
+import {
+  Embedding4bit,
+  isQuantized,
+  Linear4bit,
+  PackedModule,
+  QuantState,
+  QuantStateError,
+  type FloatDType,
+} from '../nf4';
+import { keep, nn, scope, type DType, type Tensor } from '../torch';
 import { isFloating } from '../torch/dtype';
 import { readSafetensors } from '../torch/safetensors';
 import { ConfigError, type Qwen2AudioConfig } from './config';
@@ -52,7 +60,13 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
     checkWidths(dir, config, state);
     model = new Qwen2Audio(config);
     nn.replaceModules(model, (name, module) => {
-      if (!(module instanceof nn.Linear) || !isQuantized(state, name)) return undefined;
+      if (!isQuantized(state, name)) return undefined;
+      if (module instanceof nn.Embedding) {
+        module.dispose();
+        const dtype = options.dtype as FloatDType | undefined;
+        return readPacked(dir, () => Embedding4bit.fromStateDict(state, name, { dtype }));
+      }
+      if (!(module instanceof nn.Linear)) return undefined;
       const bias = state.get(`${name}.bias`);
       if (options.dtype !== undefined && bias !== undefined && bias.dtype !== options.dtype) {
         state.set(`${name}.bias`, bias.to(options.dtype));
@@ -86,7 +100,7 @@ function checkLayerCount(dir: string, config: Qwen2AudioConfig, state: Map<strin
   );
 }
 
-/** What is never quantised tells the widths, before memory for a model of them is asked for. */
+/** What the audio tower's front and the embeddings are tells the widths, before memory for a model of them is asked for. */
 function checkWidths(
   dir: string,
   { audio, text }: Qwen2AudioConfig,
@@ -101,7 +115,21 @@ function checkWidths(
   for (const [name, want] of Object.entries(widths)) {
     const tensor = state.get(name);
     if (tensor === undefined) throw missing(dir, name);
-    checkShape(dir, name, tensor.shape, want);
+    const packed = isQuantized(state, name.replace(/\.weight$/, ''));
+    const shape = packed
+      ? scope(() => readPacked(dir, () => QuantState.fromStateDict(state, name)).shape)
+      : tensor.shape;
+    checkShape(dir, name, shape, want);
+  }
+}
+
+/** What is read of a packed weight, with the folder in front of its errors. */
+function readPacked<T>(dir: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof QuantStateError)) throw error;
+    throw new QuantStateError(`${dir}: ${error.message}`, { cause: error });
   }
 }
 
@@ -112,13 +140,7 @@ function quantizedLinear(
   plain: nn.Linear,
   state: ReadonlyMap<string, Tensor>,
 ): Linear4bit {
-  let layer: Linear4bit;
-  try {
-    layer = Linear4bit.fromStateDict(state, name);
-  } catch (error) {
-    if (!(error instanceof QuantStateError)) throw error;
-    throw new QuantStateError(`${dir}: ${error.message}`, { cause: error });
-  }
+  const layer = readPacked(dir, () => Linear4bit.fromStateDict(state, name));
   const want = [plain.outFeatures, plain.inFeatures];
   checkShape(dir, `${name}.weight`, layer.quantState.shape, want);
   if (plain.bias === undefined) return layer;
@@ -157,7 +179,7 @@ function assignAll(
     for (const [own, target] of [...module.ownTensors()]) {
       const name = prefix === '' ? own : `${prefix}.${own}`;
       used.add(name);
-      if (module instanceof Linear4bit) continue;
+      if (module instanceof PackedModule) continue;
       const source = state.get(name);
       if (source === undefined) throw missing(dir, name);
       checkShape(dir, name, source.shape, target.shape);

@@ -60,10 +60,10 @@ export class Qwen2Audio extends nn.Module {
     return this.languageModel.model.layers;
   }
   get dtype(): DType {
-    return this.languageModel.model.embedTokens.weight.dtype;
+    return this.languageModel.model.norm.weight.dtype;
   }
   get device(): string {
-    return this.languageModel.model.embedTokens.weight.device;
+    return this.languageModel.model.norm.weight.device;
   }
 
   /**
@@ -157,7 +157,7 @@ export class Qwen2Audio extends nn.Module {
     const loss =
       lmHead.constructor === nn.Linear
         ? F.linearCrossEntropySum(rows, lmHead.weight, targets.ids)
-        : F.crossEntropySum(lmHead.forward(rows).to('float32'), targets.ids);
+        : F.headCrossEntropySum(rows, lmHead, targets.ids, this.#config.text.vocabSize);
     return { loss, targets: targets.count };
   }
 }

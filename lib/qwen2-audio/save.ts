@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileError, FileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
 import { PareError } from '../errors';
 import { baseStateDict } from '../lora';
-import { Linear4bit } from '../nf4';
+import { PackedModule } from '../nf4';
 import { dtypeSize, nn, scope, type DType, type Tensor } from '../torch';
 import { writeSafetensors } from '../torch/safetensors';
 import { configJson } from './config';
@@ -70,10 +70,10 @@ function quantizationConfig(
   computeDtype: DType,
 ): Record<string, unknown> | undefined {
   const modules = [...model.namedModules()];
-  const packed = modules.map(([, module]) => module).filter((m) => m instanceof Linear4bit);
+  const packed = modules.map(([, module]) => module).filter((m) => m instanceof PackedModule);
   if (packed.length === 0) return undefined;
   const plain = modules.filter(([, m]) => m instanceof nn.Linear).map(([name]) => name);
-  const skipped = plain.some((name) => !name.endsWith('lm_head'));
+  const usual = plain.length > 0 && plain.every((name) => name.endsWith('lm_head'));
   return {
     quant_method: 'bitsandbytes',
     load_in_4bit: true,
@@ -82,7 +82,7 @@ function quantizationConfig(
     bnb_4bit_use_double_quant: packed.some((layer) => layer.quantState.nested !== undefined),
     bnb_4bit_compute_dtype: computeDtype,
     bnb_4bit_quant_storage: 'uint8',
-    llm_int8_skip_modules: skipped ? plain : null,
+    llm_int8_skip_modules: usual ? null : plain,
   };
 }
 
@@ -91,7 +91,7 @@ function convertible(model: Qwen2Audio): Set<string> {
   const names = new Set<string>();
   for (const [prefix, module] of model.namedModules()) {
     for (const [own] of module.ownTensors()) {
-      if (!(module instanceof Linear4bit) || own === 'bias') names.add(`${prefix}.${own}`);
+      if (!(module instanceof PackedModule) || own === 'bias') names.add(`${prefix}.${own}`);
     }
   }
   return names;

@@ -278,6 +278,17 @@ export interface Binding {
     inFeatures: number,
     bias: Id,
   ): Result<Id>;
+  nf4Embedding(
+    ids: Id,
+    packed: Id,
+    absmax: Id,
+    nestedAbsmax: Id,
+    nestedQuantMap: Id,
+    nestedOffset: number,
+    blockSize: number,
+    embeddingDim: number,
+    dtype: number,
+  ): Result<Id>;
   /** The instruction sets of this processor that NF4 has kernels for, slowest first. */
   nf4CpuPaths(): string[];
   /** The one in use. */

@@ -4,7 +4,9 @@
  * and gradients are those of the plain losses. Sums: the caller divides by the target tokens of
  * the whole step.
  */
+import { checkpoint } from './autograd';
 import { binding } from './binding';
+import { scope } from './scope';
 import { Tensor } from './tensor';
 
 export interface ChunkOptions {
@@ -12,8 +14,8 @@ export interface ChunkOptions {
   chunkSize?: number;
 }
 
-function chunkSizeOf(weight: Tensor, { chunkSize }: ChunkOptions): number {
-  return chunkSize ?? Math.max(1, Math.floor(2 ** 23 / weight.size(0)));
+function chunkSizeOf(vocabSize: number, { chunkSize }: ChunkOptions): number {
+  return chunkSize ?? Math.max(1, Math.floor(2 ** 23 / vocabSize));
 }
 
 /**
@@ -31,10 +33,41 @@ export function linearCrossEntropySum(
   options: ChunkOptions & { ignoreIndex?: number } = {},
 ): Tensor {
   const { ignoreIndex = -100 } = options;
-  const chunk = chunkSizeOf(weight, options);
+  const chunk = chunkSizeOf(weight.size(0), options);
   return Tensor.from(
     binding.linearCrossEntropySum(hidden.id, weight.id, targets.id, ignoreIndex, chunk),
   );
+}
+
+/**
+ * The same of an lm_head that is more than a matrix (one in 4 bits, one with an adapter): a chunk's
+ * logits are made in the forward pass and again in the backward pass, by activation checkpointing.
+ * @param lmHead gives logits [n, vocab] of hidden states [n, d]
+ */
+export function headCrossEntropySum(
+  hidden: Tensor,
+  lmHead: { forward(hidden: Tensor): Tensor },
+  targets: Tensor,
+  vocabSize: number,
+  options: ChunkOptions & { ignoreIndex?: number } = {},
+): Tensor {
+  const { ignoreIndex = -100 } = options;
+  const tokens = hidden.size(0);
+  const chunk = chunkSizeOf(vocabSize, options);
+  const lossOf = (rows: Tensor, ids: Tensor): Tensor => {
+    const logits = lmHead.forward(rows).to('float32');
+    return Tensor.from(binding.crossEntropySum(logits.id, ids.id, ignoreIndex));
+  };
+  if (tokens <= chunk) return lossOf(hidden, targets);
+  // Each chunk's gradient must stop here: what made `hidden` is passed through once, for all.
+  const states = checkpoint((x) => x, hidden);
+  const losses: Tensor[] = [];
+  for (let at = 0; at < tokens; at += chunk) {
+    const size = Math.min(chunk, tokens - at);
+    const body = (rows: Tensor): Tensor => scope(() => lossOf(rows, targets.narrow(0, at, size)));
+    losses.push(checkpoint(body, states.narrow(0, at, size)));
+  }
+  return losses.reduce((sum, loss) => sum.add(loss));
 }
 
 export interface DivergenceOptions extends ChunkOptions {
@@ -65,7 +98,7 @@ export function linearDivergenceSum(
 ): Tensor {
   const { kind = 'forward', beta = 0.5, temperature = 1 } = options;
   const ids = [hidden.id, weight.id, teacher.hidden.id, teacher.weight.id] as const;
-  const chunk = chunkSizeOf(weight, options);
+  const chunk = chunkSizeOf(weight.size(0), options);
   return Tensor.from(binding.linearDivergenceSum(...ids, kind, beta, temperature, chunk));
 }
 
@@ -83,6 +116,6 @@ export function linearTopKDivergenceSum(
 ): Tensor {
   const { temperature = 1 } = options;
   const ids = [hidden.id, weight.id, top.logits.id, top.ids.id] as const;
-  const chunk = chunkSizeOf(weight, options);
+  const chunk = chunkSizeOf(weight.size(0), options);
   return Tensor.from(binding.linearTopKDivergenceSum(...ids, temperature, chunk));
 }

@@ -117,6 +117,7 @@ export function ctcLoss(
 }
 
 export {
+  headCrossEntropySum,
   linearCrossEntropySum,
   linearDivergenceSum,
   linearTopKDivergenceSum,

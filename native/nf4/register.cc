@@ -35,6 +35,12 @@ void registerNf4(Registry& registry) {
           nf4::linear(
               x, weightOf(packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize),
               outFeatures, inFeatures, bias))
+  PARE_OP("nf4Embedding",
+          (T ids, T packed, T absmax, OptionalTensor nestedAbsmax, OptionalTensor nestedQuantMap,
+           double nestedOffset, int64_t blockSize, int64_t embeddingDim, at::ScalarType dtype),
+          nf4::embedding(
+              ids, weightOf(packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize),
+              embeddingDim, dtype))
   PARE_OP("nf4CpuPaths", (), nf4::cpu::pathNames())
   PARE_OP("nf4CpuPath", (), std::string(nf4::cpu::path().name))
   PARE_OP("nf4UseCpuPath", (std::string name), (nf4::cpu::usePath(name), true))

@@ -109,4 +109,30 @@ Tensor dequantize(const Weight& weight, at::IntArrayRef shape, at::ScalarType dt
   return out.view(shape);
 }
 
+// Gathers the packed rows and their absmax, then decodes what was gathered; on any device.
+Tensor embedding(const Tensor& ids, const Weight& weight, int64_t embeddingDim,
+                 at::ScalarType dtype) {
+  const int64_t rowBlocks = embeddingDim / weight.blockSize;
+  TORCH_CHECK_VALUE(rowBlocks > 0 && embeddingDim % weight.blockSize == 0, "rows of ",
+                    embeddingDim, " values do not end with blocks of ", weight.blockSize);
+  const Tensor flat = ids.reshape({-1}).to(at::kLong);
+  const auto rowsOf = [&](const Tensor& values, int64_t width) {
+    return values.view({-1, width}).index_select(0, flat);
+  };
+  Weight rows{rowsOf(weight.packed, embeddingDim / 2), rowsOf(weight.absmax, rowBlocks)};
+  rows.blockSize = weight.blockSize;
+  if (weight.nestedAbsmax.has_value()) {
+    const Tensor within = at::arange(rowBlocks, flat.options());
+    const Tensor blocks = flat.mul(rowBlocks).unsqueeze(-1).add(within).view({-1});
+    const Tensor groups = blocks.div(kNestedBlockSize, "floor");
+    rows.absmax = weight.nestedQuantMap->index_select(0, rows.absmax.view({-1}).to(at::kInt))
+                      .mul(weight.nestedAbsmax->index_select(0, groups))
+                      .add(weight.nestedOffset);
+  }
+  rows.absmax = rows.absmax.view({-1});
+  std::vector<int64_t> shape = ids.sizes().vec();
+  shape.push_back(embeddingDim);
+  return dequantize(rows, shape, dtype);
+}
+
 }  // namespace pare::nf4

@@ -36,6 +36,11 @@ at::Tensor codebookTensor(const at::Device& device);
 
 at::Tensor dequantize(const Weight& weight, at::IntArrayRef shape, at::ScalarType dtype);
 
+// Rows [..., embeddingDim] of W [rows, embeddingDim] by integer ids of any shape; its blocks end
+// where its rows do.
+at::Tensor embedding(const at::Tensor& ids, const Weight& weight, int64_t embeddingDim,
+                     at::ScalarType dtype);
+
 // x W^T + bias, W [outFeatures, inFeatures], x [..., inFeatures] of float32, bfloat16 or float16;
 // the result has x's dtype. Differentiable in x and bias; the weight is frozen.
 at::Tensor linear(const at::Tensor& x, const Weight& weight, int64_t outFeatures,

@@ -1,7 +1,8 @@
 /** Quantising a whole model. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { quantizeModel } from '../../lib/compress';
-import { dequantizeNf4, Linear4bit } from '../../lib/nf4';
+import { CompressionError, quantizeModel } from '../../lib/compress';
+import { dequantizeNf4, Embedding4bit, Linear4bit } from '../../lib/nf4';
 import {
   audioTokenCount,
   collate,
@@ -9,6 +10,7 @@ import {
   saveModel,
   type Qwen2Audio,
 } from '../../lib/qwen2-audio';
+import { account, logicalParameters } from '../../lib/qwen2-audio/accounting';
 import { memory, nn, noGrad, scope } from '../../lib/torch';
 import { instructionOf } from '../../lib/train/examples';
 import { tinyTask, type TinyTask } from './tiny-task';
@@ -94,6 +96,43 @@ test('what is to be skipped stays as it is', () => {
     'language_model.model.layers.1.mlp.down_proj',
     'language_model.lm_head',
   ]);
+  model.dispose();
+});
+
+test('lm_head and embeddings, where they are asked for', () => {
+  const model = task.newModel(2);
+  quantizeModel(model, { lmHead: true, embeddings: true, blockSize: 32 });
+  expect(linear(model)).toEqual([]);
+  const { embedTokens } = model.languageModel.model;
+  expect(embedTokens).toBeInstanceOf(Embedding4bit);
+  expect(model.dtype).toBe('float32');
+  const dir = join(task.dir, 'all-packed');
+  saveModel(dir, model, task.processor);
+  // What transformers reads: nothing is left out, lm_head neither.
+  const config = JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8')) as {
+    quantization_config: { llm_int8_skip_modules: unknown };
+  };
+  expect(config.quantization_config.llm_int8_skip_modules).toEqual([]);
+  const again = loadModel(dir);
+  expect(logits(again)).toEqual(logits(model));
+  const { bytesByCategory, parameters } = account(dir);
+  const bytes = (category: string): number =>
+    bytesByCategory.find((entry) => entry.category === category)!.bytes;
+  expect(parameters).toBe(logicalParameters(model.config).total);
+  const { vocabSize, hiddenSize } = model.config.text;
+  expect(bytes('embeddings')).toBe((vocabSize * hiddenSize) / 2);
+  expect(bytes('lm_head')).toBe((vocabSize * hiddenSize) / 2);
+  again.dispose();
+  model.dispose();
+});
+
+test('embeddings narrower than a block are refused before anything is replaced', () => {
+  const model = task.newModel(1);
+  const before = linear(model);
+  const quantize = (): number => quantizeModel(model, { embeddings: true, blockSize: 4096 });
+  expect(quantize).toThrow(CompressionError);
+  expect(quantize).toThrow(/embeddings of \d+ values do not divide into blocks of 4096/);
+  expect(linear(model)).toEqual(before);
   model.dispose();
 });
 

@@ -64,6 +64,29 @@ describe('cross-entropy', () => {
     });
   });
 
+  test.each(chunkSizes)(
+    'of an lm_head that makes its logits itself, in chunks of %p',
+    (chunkSize) => {
+      scope(() => {
+        const ids = tensor(targets, { dtype: 'int64' });
+        // Hidden states that were computed, as a model's are: the way to `h` is gone through once.
+        expectSame(
+          random([tokens, d], 3),
+          random([vocab, d]),
+          (h, w) =>
+            F.headCrossEntropySum(
+              h.mul(2).sin(),
+              { forward: (rows) => F.linear(rows, w) },
+              ids,
+              vocab,
+              { chunkSize },
+            ),
+          (h, w) => F.crossEntropySum(F.linear(h.mul(2).sin(), w), ids),
+        );
+      });
+    },
+  );
+
   test('in bfloat16, sums in float32', () => {
     scope(() => {
       const ids = tensor(targets, { dtype: 'int64' });

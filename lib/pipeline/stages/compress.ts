@@ -144,7 +144,7 @@ export function healStage(
   });
 }
 
-/** NF4 for every linear layer but lm_head. */
+/** NF4 for every linear layer, and for what the recipe adds. */
 export function quantizeStage(context: Context, source: Source): Promise<Artifact> {
   const { quantize } = context.recipe;
   return runStage(context, 'quantized', { quantize, source: source.hash }, async (target) => {
