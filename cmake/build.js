@@ -52,18 +52,25 @@ function addonIsCurrent(libtorch) {
  */
 async function buildAddon(libtorch) {
   const inputs = addonInputs(libtorch);
+  await compile(libtorch, { folder: path.join(BUILD, 'cmake'), addon: ADDON });
+  writeStamp(STAMP, inputs);
+}
+
+/** Compiles in `folder`, puts the result at `addon`; `extra` are more of CMake's definitions. */
+async function compile(libtorch, { folder, addon, extra = {} }) {
   const jobs = Math.min(os.availableParallelism(), Math.floor(os.freemem() / BYTES_PER_JOB) || 1);
   const cmakeJs = path.join(path.dirname(require.resolve('cmake-js/package.json')), 'bin/cmake-js');
   const definitions = {
     LIBTORCH: libtorch.root,
     NODE_ADDON_API: require('node-addon-api').include_dir,
     CMAKE_CUDA_COMPILER: libtorch.cuda ? findNvcc() : '',
+    ...extra,
   };
   const cmake = (command, onLine) =>
     run(
       process.execPath,
       [
-        ...[cmakeJs, command, '--directory', ROOT, '--out', path.join(BUILD, 'cmake')],
+        ...[cmakeJs, command, '--directory', ROOT, '--out', folder],
         ...['--config', 'Release', '--parallel', String(jobs)],
         ...Object.entries(definitions).flatMap(([key, value]) =>
           value ? [`--CD${key}=${value}`] : [],
@@ -88,10 +95,9 @@ async function buildAddon(libtorch) {
     },
   );
   // A program that runs now keeps the file it has mapped.
-  const temporary = `${ADDON}.tmp`;
-  fs.copyFileSync(path.join(BUILD, 'cmake', 'Release', 'pare.node'), temporary);
-  fs.renameSync(temporary, ADDON);
-  writeStamp(STAMP, inputs);
+  const temporary = `${addon}.tmp`;
+  fs.copyFileSync(path.join(folder, 'Release', 'pare.node'), temporary);
+  fs.renameSync(temporary, addon);
 }
 
 /** The compiler's own lines, not cmake-js's. */
@@ -121,7 +127,7 @@ async function main() {
   );
 }
 
-module.exports = { ROOT, BUILD, addonIsCurrent, buildAddon };
+module.exports = { ROOT, BUILD, addonIsCurrent, buildAddon, compile };
 
 if (require.main === module) {
   main().catch((error) => {
