@@ -18,6 +18,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
   fromScratch?: boolean;
+  /** Changes to the recipe, as `importance.remove=8`; nothing behind the sign leaves the key out. */
+  set?: readonly string[];
 }
 
 export interface Context {

@@ -1,7 +1,7 @@
 /** Recipes: the YAML file that a run follows. The schema's types are the program's types. */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { parseDocument } from 'yaml';
+import { parse, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { PareError } from '../errors';
 import { fileError } from '../files';
@@ -213,17 +213,46 @@ export function parseRecipe(text: string, where: string): Recipe {
   throw new RecipeError(`${where}: ${at === '' ? '' : `${at}: `}${key}; see recipes/ for examples`);
 }
 
+/** The recipe's text with `key.of.it=value` in place of what it says there. */
+function override(text: string, settings: readonly string[], where: string): string {
+  const document = parseDocument(text);
+  // What is no YAML stays as it is: `parseRecipe` says so.
+  if (settings.length === 0 || document.errors.length > 0) return text;
+  for (const setting of settings) {
+    const [, key, value] = /^([^=]+)=(.*)$/s.exec(setting) ?? [];
+    if (key === undefined) {
+      throw new RecipeError(
+        `${where}: '${setting}' sets nothing; give key=value, such as importance.remove=8`,
+      );
+    }
+    try {
+      if (value === '') document.deleteIn(key.split('.'));
+      else document.setIn(key.split('.'), parse(value!));
+    } catch (cause) {
+      const [reason] = (cause as Error).message.split('\n');
+      throw new RecipeError(`${where}: cannot set ${setting}: ${reason}`, { cause });
+    }
+  }
+  return document.toString();
+}
+
 /**
  * Reads and checks a recipe; paths to what it reads are taken from its own folder.
+ * @param set what to change in it, as `importance.remove=8`; nothing behind the sign leaves the key
+ * out
  * @throws RecipeError, FileError
  */
-export function readRecipe(file: string): { recipe: Recipe; yaml: string } {
+export function readRecipe(
+  file: string,
+  set: readonly string[] = [],
+): { recipe: Recipe; yaml: string } {
   let yaml: string;
   try {
     yaml = readFileSync(file, 'utf8');
   } catch (error) {
     throw fileError('read', file, error);
   }
+  yaml = override(yaml, set, file);
   const recipe = parseRecipe(yaml, file);
   const at = (value: string | undefined): string | undefined =>
     value === undefined ? undefined : resolve(dirname(file), value);

@@ -37,7 +37,7 @@ export interface RunResult {
  * @throws PareError of the room that failed, in one line
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
-  const { recipe, yaml } = readRecipe(file);
+  const { recipe, yaml } = readRecipe(file, options.set);
   if (options.fromScratch) await trainTeacher(file, recipe, options);
   const folder = new RunFolder(resolve(recipe.output), recipe.name);
   const unlock = lockRunFolder(folder.dir);
@@ -114,7 +114,7 @@ async function trainTeacher(file: string, { teacher }: Recipe, options: RunOptio
         'without --from-scratch',
     );
   }
-  const { dir } = await runRecipe(teacher.madeBy, { ...options, fromScratch: false });
+  const { dir } = await runRecipe(teacher.madeBy, { ...options, fromScratch: false, set: [] });
   teacher.checkpoint = resolve(dir, 'teacher', 'model');
   teacher.log = resolve(dir, 'teacher', 'log.jsonl');
 }

@@ -33,12 +33,62 @@ function messageOf(text: string): string {
 test('what is left out has its default, what is given stays', () => {
   const recipe = parseRecipe(stringify(good()), 'my.yaml');
   expect(recipe.corpus).toMatchObject({ train: 'train', dev: 'dev', test: ['test'] });
-  expect(recipe.quantize).toEqual({ blockSize: 64, doubleQuant: true, skip: [] });
+  expect(recipe.quantize).toEqual({
+    blockSize: 64,
+    doubleQuant: true,
+    skip: [],
+    lmHead: false,
+    embeddings: false,
+  });
   expect(recipe.importance).toMatchObject({ remove: 2, protectedLayers: [] });
   expect(recipe.heal).toMatchObject({ saveEvery: 2, learningRate: 1e-3 });
   expect(recipe.distill).toMatchObject({ minChrf: 0, lora: { r: 2, loraDropout: 0.1 } });
   const bare = { ...good(), evaluate: undefined };
   expect(parseRecipe(stringify(bare), 'my.yaml').evaluate).toEqual({ samples: 1000, seed: 12345 });
+});
+
+describe('settings in place of the recipe’s', () => {
+  const read = (...set: string[]): ReturnType<typeof readRecipe> => {
+    const file = join(dir, 'my.yaml');
+    writeFileSync(file, `# why\n${stringify(good())}`);
+    return readRecipe(file, set);
+  };
+
+  test('change, add and leave out; the text says what was run', () => {
+    const { recipe, yaml } = read(
+      'importance.remove=1',
+      'distill.lora.targetModules=[q_proj, v_proj]',
+      'title=Eight = eight',
+      'languages.0=zh',
+      'languages.1=',
+      'heal=',
+    );
+    expect(recipe.importance!.remove).toBe(1);
+    expect(recipe.distill!.lora.targetModules).toEqual(['q_proj', 'v_proj']);
+    expect(recipe.title).toBe('Eight = eight');
+    expect(recipe.languages).toEqual(['zh']);
+    expect(recipe.heal).toBeUndefined();
+    expect(yaml).toMatch(/^# why\n/);
+    expect(parseRecipe(yaml, 'again')).toMatchObject({ importance: { remove: 1 } });
+    expect(read().yaml).not.toBe(yaml);
+  });
+
+  test.each([
+    ['importance.remove', /'importance.remove' sets nothing; give key=value/],
+    ['=8', /sets nothing/],
+    ['importance.remvoe=8', /importance: unknown key "remvoe"/],
+    ['importance.remove=eight', /importance.remove: /],
+    ['name.part=1', /cannot set name.part=1: /],
+    ['languages=[de', /cannot set languages=\[de: /],
+  ])('%s', (setting, message) => {
+    expect(() => read(setting)).toThrow(RecipeError);
+    expect(() => read(setting)).toThrow(message);
+    try {
+      read(setting);
+    } catch (error) {
+      expect((error as Error).message).not.toContain('\n');
+    }
+  });
 });
 
 test.each(['demo.yaml', 'demo-teacher.yaml'])('recipes/%s is a recipe', (name) => {

@@ -3,26 +3,39 @@ import { examples } from '../arguments';
 import { isAbort, type Context } from '../context';
 import { duration, Progress } from '../progress';
 
+interface RunFlags {
+  fromScratch?: boolean;
+  set: string[];
+  json?: boolean;
+}
+
 export function runCommand(context: Context): Command {
   return new Command('run')
     .description('Follow a recipe from teacher to report; what is done already is not done again.')
     .argument('<recipe>', 'YAML file; see recipes/')
     .option('--from-scratch', 'train a teacher that has a recipe of its own, instead of taking it')
+    .option(
+      '--set <key=value>',
+      'change the recipe, such as importance.remove=8; an empty value leaves the key out; repeatable',
+      (setting: string, before: string[]) => [...before, setting],
+      [],
+    )
     .option('--json', 'print {dir, student, reportPath, models} in place of the table')
     .addHelpText(
       'after',
       examples(
         'pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --from-scratch',
+        'pare run recipes/demo.yaml --set importance.remove=4 --set output=runs/eight-layers',
         'pare run recipes/demo.yaml --json | tail -n 1 | jq -r .reportPath',
       ) +
         '\nA run that was interrupted goes on where it was: give the same command again.\n' +
         'Ctrl-C stops at the next safe place, a second one at once.\n',
     )
-    .action(async (recipe: string, options: { fromScratch?: boolean; json?: boolean }) => {
+    .action(async (recipe: string, options: RunFlags) => {
       const { readRecipe } = await import('../../pipeline/recipe');
       // A wrong recipe is told before libtorch is loaded.
-      readRecipe(recipe);
+      readRecipe(recipe, options.set);
       const { runRecipe } = await import('../../pipeline');
       const { renderTable } = await import('../../report');
       const progress = new Progress(context.stderr, context.now);
@@ -32,6 +45,7 @@ export function runCommand(context: Context): Command {
       try {
         const result = await runRecipe(recipe, {
           fromScratch: options.fromScratch,
+          set: options.set,
           signal: interruption.signal,
           onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
           onStage: (name, { reused, seconds }) => {
