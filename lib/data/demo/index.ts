@@ -24,7 +24,7 @@ export { allPhrases, targetLanguages, type Phrase, type PhraseKind } from './phr
 export { trainingVoices, heldOutVoices, type Voice } from './voices';
 
 /** Raised whenever the same settings would give other samples. */
-const version = 1;
+const version = 2;
 const corpusName = 'pare-demo';
 /** Utterances that one process speaks in a row. */
 const batchSize = 64;

@@ -123,7 +123,7 @@ function planSpeech(phrase: Phrase, voice: Voice, random: Random): SpeechJob {
   const long = Math.max(0, phrase.text.length - 26) / 16;
   if (engine === 'flite') {
     const rate = round(random.between(0.95, 1.2) + 0.2 * long, 3);
-    const ownPitch = { slt: 165, rms: 95, awb: 130, kal16: 105 }[name] ?? 110;
+    const ownPitch = { slt: 165, rms: 95, awb: 130 }[name] ?? 110;
     const pitch = Math.round(ownPitch * random.between(0.88, 1.15));
     return { engine, name, text: phrase.text, rate, pitch, range: 0 };
   }
