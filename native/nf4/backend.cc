@@ -79,6 +79,9 @@ void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t co
                       floatOf(out));
 }
 
+// Rows of bfloat16 that a CPU multiplies with weights that are not rounded to it.
+constexpr int64_t kMaxExactRows = 2;
+
 bool smallBatchFits(const at::Tensor& x, int64_t inFeatures) {
   if (x.is_cpu()) return x.size(0) <= cpu::path().mostRows;
   if (x.size(0) > kMaxSmallBatch) return false;
@@ -93,9 +96,9 @@ void smallBatchLinear(const at::Tensor& x, const Weight& weight,
   };
   PARE_ON_CUDA(x.device(), smallBatchLinear(x, weight, biasAs(x.scalar_type()), out))
   requireCpu(x.device());
-  // Some more rows in bfloat16 are multiplied as such, as in tiles. Else they become float32, which
-  // costs little beside reading the weights.
-  const bool half = x.size(0) > kMaxSmallBatch && x.scalar_type() == at::kBFloat16 &&
+  // One row or two in bfloat16 become float32: reading the weights takes longer. More are
+  // multiplied in bfloat16, as in tiles.
+  const bool half = x.size(0) > kMaxExactRows && x.scalar_type() == at::kBFloat16 &&
                     cpu::multipliesBFloat16(x.size(1));
   const at::Tensor input = half ? x : x.to(at::kFloat);
   const std::optional<at::Tensor> offset = biasAs(at::kFloat);

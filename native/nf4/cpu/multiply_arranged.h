@@ -109,8 +109,10 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
 
 template <int Batch>
 void multiplyRows(const Product& p, int64_t begin, int64_t end) {
-  // As many columns together as there are registers for their sums.
-  constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 ? 2 : 1;
+  // As many columns together as there are registers for their sums. Products of two values at once
+  // wait for x, so that there two columns are better even where a group's sums go to memory.
+  constexpr bool kPairs = sizeof(X) == 2;
+  constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 || kPairs ? 2 : 1;
   const typename Vector::Spread spread(p.blockSize);
   const int blockShift = __builtin_ctzll(static_cast<unsigned long long>(p.blockSize));
   const int64_t chunk =

@@ -1,0 +1,118 @@
+/**
+ * NF4 beside bitsandbytes on the same CPU: its nn.Linear4bit in inference, its quantise and its
+ * dequantise. The two processes take turns, with the same number of threads; each reads other
+ * matrices each time, more than a cache holds. Goals: products of few rows in half the time,
+ * quantise in a tenth.
+ *
+ *   npx tsc --ignoreConfig --target es2022 --module commonjs --moduleResolution node10 \
+ *     --ignoreDeprecations 6.0 --lib es2022,esnext.disposable --types node --skipLibCheck \
+ *     --esModuleInterop --rootDir . --outDir build/bench bench/nf4-peer.ts
+ *   PARE_ADDON=build/pare.node node build/bench/bench/nf4-peer.js [PYTHON] [ROUNDS]
+ */
+import { spawn } from 'node:child_process';
+import { availableParallelism, cpus } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { dequantizeNf4, matmul4bit, quantizeNf4, type FloatDType } from '../lib/nf4';
+import { Generator, noGrad, randn, scope, torchVersion, type Tensor } from '../lib/torch';
+
+const [python = 'python3', rounds = '5'] = process.argv.slice(2);
+const threads = availableParallelism();
+const coldBytes = 192e6;
+const generator = new Generator(1);
+
+interface Task {
+  op: 'linear' | 'quantize' | 'dequantize';
+  shape: [outFeatures: number, inFeatures: number];
+  rows: number;
+  dtype: FloatDType;
+}
+
+const shapes: Task['shape'][] = [
+  [4096, 4096],
+  [11008, 4096],
+  [4096, 11008],
+];
+const products = (dtype: FloatDType, shape: Task['shape'], rows: number[]): Task[] =>
+  rows.map((n) => ({ op: 'linear', shape, rows: n, dtype }));
+const tasks: Task[] = [
+  ...shapes.flatMap((shape) => products('bfloat16', shape, [1, 4, 8, 64, 512])),
+  ...products('float32', [4096, 4096], [1, 8, 64, 512]),
+  { op: 'quantize', shape: [4096, 4096], rows: 0, dtype: 'float32' },
+  { op: 'quantize', shape: [4096, 4096], rows: 0, dtype: 'bfloat16' },
+  { op: 'dequantize', shape: [4096, 4096], rows: 0, dtype: 'bfloat16' },
+];
+
+function median(values: readonly number[]): number {
+  return [...values].sort((x, y) => x - y)[values.length >> 1]!;
+}
+
+interface Own {
+  /** Does the task `calls` times and gives the milliseconds of one. */
+  run(calls: number): number;
+  dispose(): void;
+}
+
+function own({ op, shape, rows, dtype }: Task): Own {
+  const values = shape[0] * shape[1];
+  const weight = randn([...shape], { generator }).to(dtype);
+  const first = quantizeNf4(weight);
+  const copies = op === 'linear' ? Math.max(2, Math.ceil(coldBytes / (values / 2))) : 1;
+  const packed = Array.from({ length: copies }, () => first.packed.clone());
+  const x = randn([Math.max(1, rows), shape[1]], { generator }).to(dtype);
+  const once = (i: number): Tensor =>
+    op === 'linear'
+      ? matmul4bit(x, packed[i % copies]!, first.quantState)
+      : op === 'quantize'
+        ? quantizeNf4(weight).packed
+        : dequantizeNf4(first.packed, first.quantState);
+  return {
+    run: (calls) => {
+      scope(() => void once(0));
+      const start = process.hrtime.bigint();
+      for (let i = 0; i < calls; i++) scope(() => void once(i));
+      return Number(process.hrtime.bigint() - start) / calls / 1e6;
+    },
+    dispose: () => {
+      for (const tensor of [weight, x, first.packed, ...packed]) tensor.dispose();
+      first.quantState.dispose();
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const script = join(process.cwd(), 'bench/nf4_peer.py');
+  const child = spawn(python, [script, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const line = async (): Promise<string> => (await lines.next()).value as string;
+  const peer = await line();
+  const theirs = async (task: Task, calls: number): Promise<number> => {
+    child.stdin.write(`${JSON.stringify({ ...task, calls })}\n`);
+    return Number(await line());
+  };
+
+  console.log(
+    `${cpus()[0]!.model}, ${threads} threads; libtorch ${torchVersion()}, ` +
+      `Node ${process.versions.node}; ${peer}; medians of ${rounds} rounds\n`,
+  );
+  console.log('| | weight | rows | dtype | pare, ms | bitsandbytes, ms | times faster |');
+  console.log('|---|---|---|---|---|---|---|');
+  for (const task of tasks) {
+    const { run, dispose } = own(task);
+    const calls = Math.max(1, Math.min(100, Math.round(60 / run(1))));
+    const theirCalls = Math.max(1, Math.min(100, Math.round(60 / (await theirs(task, 1)))));
+    const [a, b]: [number[], number[]] = [[], []];
+    for (let round = 0; round < Number(rounds); round++) {
+      a.push(noGrad(() => run(calls)));
+      b.push(await theirs(task, theirCalls));
+    }
+    dispose();
+    const ratio = median(a.map((value, i) => b[i]! / value));
+    const { op, shape, rows, dtype } = task;
+    const cells = [op, shape.join(' x '), rows || '', dtype, median(a).toFixed(3)];
+    console.log(`| ${[...cells, median(b).toFixed(3), ratio.toFixed(2)].join(' | ')} |`);
+  }
+  child.stdin.end();
+}
+
+void main();
