@@ -65,8 +65,8 @@ export function quantizeModel(model: Qwen2Audio, options: QuantizeModelOptions =
     let packed: Linear4bit | Embedding4bit | undefined;
     if (module instanceof nn.Linear && !isLeft(name)) {
       packed = Linear4bit.fromLinear(module, quantization);
-    } else if (embeddings && module === embedTokens) {
-      packed = Embedding4bit.fromEmbedding(embedTokens, quantization);
+    } else if (embeddings && module instanceof nn.Embedding && module === embedTokens) {
+      packed = Embedding4bit.fromEmbedding(module, quantization);
     }
     if (packed === undefined) return undefined;
     module.dispose();

@@ -5,7 +5,7 @@ import { parse, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { PareError } from '../errors';
 import { fileError } from '../files';
-import { optimizerNames } from '../train/loop';
+import { optimizerNames } from '../train/optimizers';
 import { scheduleNames } from '../train/schedule';
 
 /** A recipe that cannot be followed. */
@@ -218,6 +218,7 @@ function override(text: string, settings: readonly string[], where: string): str
   const document = parseDocument(text);
   // What is no YAML stays as it is: `parseRecipe` says so.
   if (settings.length === 0 || document.errors.length > 0) return text;
+  let changed = text;
   for (const setting of settings) {
     const [, key, value] = /^([^=]+)=(.*)$/s.exec(setting) ?? [];
     if (key === undefined) {
@@ -226,14 +227,16 @@ function override(text: string, settings: readonly string[], where: string): str
       );
     }
     try {
-      if (value === '') document.deleteIn(key.split('.'));
-      else document.setIn(key.split('.'), parse(value!));
+      const keys = key.split('.');
+      if (value !== '') document.setIn(keys, parse(value!, { logLevel: 'error' }));
+      else if (!document.deleteIn(keys)) throw new Error(`there is no ${key} to leave out`);
+      changed = document.toString();
     } catch (cause) {
       const [reason] = (cause as Error).message.split('\n');
       throw new RecipeError(`${where}: cannot set ${setting}: ${reason}`, { cause });
     }
   }
-  return document.toString();
+  return changed;
 }
 
 /**

@@ -22,6 +22,9 @@ export interface LoadOptions {
   dtype?: DType;
 }
 
+/** Its dtype is the model's where the embeddings are packed. */
+const normName = 'language_model.model.norm.weight';
+
 /** All tensors of a checkpoint under their public names, mapped from the files, not read. */
 export function readStateDict(dir: string): Map<string, Tensor> {
   const state = new Map<string, Tensor>();
@@ -58,12 +61,12 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
   try {
     checkLayerCount(dir, config, state);
     checkWidths(dir, config, state);
-    model = new Qwen2Audio(config);
+    const built = (model = new Qwen2Audio(config));
     nn.replaceModules(model, (name, module) => {
       if (!isQuantized(state, name)) return undefined;
-      if (module instanceof nn.Embedding) {
+      if (module === built.languageModel.model.embedTokens) {
         module.dispose();
-        const dtype = options.dtype as FloatDType | undefined;
+        const dtype = (options.dtype ?? state.get(normName)?.dtype) as FloatDType | undefined;
         return readPacked(dir, () => Embedding4bit.fromStateDict(state, name, { dtype }));
       }
       if (!(module instanceof nn.Linear)) return undefined;

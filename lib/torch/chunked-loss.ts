@@ -5,7 +5,7 @@
  * the whole step.
  */
 import { checkpoint } from './autograd';
-import { binding } from './binding';
+import { binding, TorchError } from './binding';
 import { scope } from './scope';
 import { Tensor } from './tensor';
 
@@ -53,7 +53,13 @@ export function headCrossEntropySum(
 ): Tensor {
   const { ignoreIndex = -100 } = options;
   const tokens = hidden.size(0);
-  const chunk = chunkSizeOf(vocabSize, options);
+  if (targets.shape.join() !== String(tokens)) {
+    throw new TorchError(
+      `headCrossEntropySum: expected targets [${tokens}], one for each of hidden [${hidden.shape}], ` +
+        `got [${targets.shape}]`,
+    );
+  }
+  const chunk = Math.max(1, chunkSizeOf(vocabSize, options));
   const lossOf = (rows: Tensor, ids: Tensor): Tensor => {
     const logits = lmHead.forward(rows).to('float32');
     return Tensor.from(binding.crossEntropySum(logits.id, ids.id, ignoreIndex));

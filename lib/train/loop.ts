@@ -2,12 +2,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { backward, discardCheckpoints, optim, scope, type Tensor } from '../torch';
 import { TrainingError } from './error';
+import type { OptimizerName } from './optimizers';
 import { scheduleFactor, type ScheduleName } from './schedule';
 import { loadTrainingState, saveTrainingState } from './state';
-
-/** `adamw8bit` keeps its moments in 8 bits: 2 bytes a parameter instead of 8. */
-export const optimizerNames = ['adamw', 'adamw8bit'] as const;
-export type OptimizerName = (typeof optimizerNames)[number];
 
 export interface OptimizerOptions {
   /** Default `adamw`. */

@@ -126,7 +126,7 @@ Tensor embedding(const Tensor& ids, const Weight& weight, int64_t embeddingDim,
     const Tensor blocks = flat.mul(rowBlocks).unsqueeze(-1).add(within).view({-1});
     const Tensor groups = blocks.div(kNestedBlockSize, "floor");
     rows.absmax = weight.nestedQuantMap->index_select(0, rows.absmax.view({-1}).to(at::kInt))
-                      .mul(weight.nestedAbsmax->index_select(0, groups))
+                      .mul(weight.nestedAbsmax->view({-1}).index_select(0, groups))
                       .add(weight.nestedOffset);
   }
   rows.absmax = rows.absmax.view({-1});

@@ -96,8 +96,8 @@ struct Step {
         eps(eps) {}
 };
 
-// One rounding, as libtorch's vectors have it, on processors without the instruction, too: the
-// double product of floats is exact.
+// As the fused instruction of libtorch's vectors, on processors without it, too: the double product
+// of floats is exact. That the sum is rounded twice shows once in 2^29.
 static inline float multiplyAdd(float a, float b, float c) {
   return static_cast<float>(static_cast<double>(a) * b + c);
 }
@@ -146,9 +146,12 @@ static void check(const Tensor& parameter, const Tensor& gradient, const Tensor&
   TORCH_CHECK_VALUE(parameter.is_cpu(),
                     "8-bit AdamW is for parameters on the CPU, not on ", parameter.device());
   const auto dtype = parameter.scalar_type();
-  TORCH_CHECK_VALUE(parameter.is_contiguous() && gradient.scalar_type() == dtype,
-                    "expected a contiguous parameter with a gradient of its dtype, got ", dtype,
-                    " and ", gradient.scalar_type());
+  TORCH_CHECK_VALUE(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf,
+                    "8-bit AdamW is for float32, bfloat16 and float16, not ", dtype);
+  TORCH_CHECK_VALUE(parameter.is_contiguous(), "8-bit AdamW needs contiguous parameters, got ",
+                    parameter.sizes(), " with strides ", parameter.strides());
+  TORCH_CHECK_VALUE(gradient.scalar_type() == dtype, "expected a gradient of ", dtype, ", got ",
+                    gradient.scalar_type());
   const int64_t count = parameter.numel();
   for (const Tensor& codes : {codes1, codes2}) {
     TORCH_CHECK_VALUE(codes.scalar_type() == at::kByte && codes.numel() == count &&
@@ -169,11 +172,17 @@ static void adamw8bit(const Tensors& parameters, const Tensors& codes1, const Te
                       const Tensors& absmax1, const Tensors& absmax2, const Tensors& steps,
                       double lr, double beta1, double beta2, double weightDecay, double eps) {
   c10::AutoGradMode guard(false);
+  // Nothing is changed unless all fits.
+  for (size_t i = 0; i < parameters.size(); i++) {
+    const Tensor& gradient = parameters[i].grad();
+    if (gradient.defined()) {
+      check(parameters[i], gradient, codes1[i], codes2[i], absmax1[i], absmax2[i]);
+    }
+  }
   for (size_t i = 0; i < parameters.size(); i++) {
     const Tensor& parameter = parameters[i];
     if (!parameter.grad().defined()) continue;
     const Tensor gradient = parameter.grad().contiguous();
-    check(parameter, gradient, codes1[i], codes2[i], absmax1[i], absmax2[i]);
     steps[i].add_(1);
     const Step step(lr, beta1, beta2, weightDecay, eps, steps[i].item().toDouble());
     const auto run = [&](auto zero) {
@@ -183,11 +192,10 @@ static void adamw8bit(const Tensors& parameters, const Tensors& codes1, const Te
     switch (parameter.scalar_type()) {
       case at::kFloat: run(float{}); break;
       case at::kBFloat16: run(at::BFloat16{}); break;
-      case at::kHalf: run(at::Half{}); break;
-      default:
-        TORCH_CHECK_VALUE(false, "8-bit AdamW is for float32, bfloat16 and float16, not ",
-                          parameter.scalar_type());
+      default: run(at::Half{}); break;
     }
+    // For autograd, which would not see that a value it saved is another now.
+    parameter.unsafeGetTensorImpl()->bump_version();
   }
 }
 

@@ -126,6 +126,33 @@ test('lm_head and embeddings, where they are asked for', () => {
   model.dispose();
 });
 
+test('packed embeddings have the dtype that a checkpoint is of', () => {
+  const model = task.newModel(1);
+  quantizeModel(model, { embeddings: true, blockSize: 32 });
+  const dir = join(task.dir, 'packed-half');
+  saveModel(dir, model, task.processor, { dtype: 'bfloat16' });
+  using stored = loadModel(dir);
+  expect(stored.dtype).toBe('bfloat16');
+  expect(logits(stored).every(Number.isFinite)).toBe(true);
+  using float = loadModel(dir, { dtype: 'float32' });
+  expect(relativeDistance(logits(float), logits(model))).toBeLessThan(0.1);
+  // Packed already: nothing is left to do.
+  expect(quantizeModel(model, { embeddings: true, blockSize: 32 })).toBe(0);
+  model.dispose();
+});
+
+test('positions of the audio tower in 4 bits are refused by name', () => {
+  const model = task.newModel(1);
+  const dir = join(task.dir, 'packed-positions');
+  const tower = model.audioTower as unknown as { embedPositions: unknown };
+  tower.embedPositions = Embedding4bit.fromEmbedding(model.audioTower.embedPositions, {
+    blockSize: 32,
+  });
+  saveModel(dir, model, task.processor);
+  expect(() => loadModel(dir)).toThrow(/audio_tower.embed_positions.weight/);
+  model.dispose();
+});
+
 test('embeddings narrower than a block are refused before anything is replaced', () => {
   const model = task.newModel(1);
   const before = linear(model);

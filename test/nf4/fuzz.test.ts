@@ -7,66 +7,126 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { seededRandom, type Random } from '../../lib/data';
 import { PareError } from '../../lib/errors';
-import { Linear4bit } from '../../lib/nf4';
-import { loadSafetensors, noGrad, ones, scope } from '../../lib/torch';
+import { Embedding4bit, Linear4bit } from '../../lib/nf4';
+import {
+  Generator,
+  loadSafetensors,
+  nn,
+  noGrad,
+  ones,
+  scope,
+  tensor,
+  writeSafetensors,
+} from '../../lib/torch';
 import { checkpointPath } from './vectors';
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-fuzz-'));
 afterAll(() => rmSync(folder, { recursive: true }));
-const original = readFileSync(checkpointPath);
-const headerEnd = 8 + Number(original.readBigUInt64LE(0));
+const damaged = join(folder, 'damaged.safetensors');
 
-/** Where the JSON of the quantisation lies: the descriptions are what a reader believes. */
-const json = original.indexOf('{"quant_type"', headerEnd);
-const jsonEnd = original.indexOf('}', json) + 1;
+function embeddingFile(): Buffer {
+  const path = join(folder, 'embedding.safetensors');
+  scope(() => {
+    const plain = new nn.Embedding(300, 128, { generator: new Generator(1) });
+    const packed = Embedding4bit.fromEmbedding(plain);
+    writeSafetensors(
+      path,
+      Array.from(packed.stateDict(), ([name, value]) => [`proj.${name}`, value] as const),
+    );
+    packed.dispose();
+    plain.dispose();
+  });
+  return readFileSync(path);
+}
 
-function replaceBytes(random: Random, from: number, to: number, count: number): Buffer {
-  const bytes = Buffer.from(original);
-  for (let i = 0; i < count; i++) {
+/** What is damaged, and how it is used. */
+const subjects: Record<string, { original: Buffer; use: () => void }> = {
+  linear: {
+    original: readFileSync(checkpointPath),
+    use: () => {
+      const layer = Linear4bit.fromStateDict(loadSafetensors(damaged), 'proj');
+      const y = layer.forward(ones([3, layer.inFeatures]));
+      expect(y.shape).toEqual([3, layer.outFeatures]);
+      layer.dispose();
+    },
+  },
+  embedding: {
+    original: embeddingFile(),
+    use: () => {
+      const layer = Embedding4bit.fromStateDict(loadSafetensors(damaged), 'proj');
+      const ids = tensor([0, layer.numEmbeddings - 1, 7], { dtype: 'int64' });
+      expect(layer.forward(ids).shape).toEqual([3, layer.embeddingDim]);
+      layer.dispose();
+    },
+  },
+};
+
+function replaceBytes(bytes: Buffer, random: Random, from: number, to: number, n: number): void {
+  for (let i = 0; i < n; i++) {
     bytes[Math.floor(random.between(from, to))] = Math.floor(random.between(0, 256));
   }
-  return bytes;
 }
 
 /** Another digit in the place of a digit: what is still valid JSON, but says something else. */
-function replaceDigit(random: Random, from: number, to: number): Buffer {
-  const bytes = Buffer.from(original);
+function replaceDigit(bytes: Buffer, random: Random, from: number, to: number): void {
   const digits: number[] = [];
   for (let i = from; i < to; i++) if (bytes[i]! >= 48 && bytes[i]! <= 57) digits.push(i);
   bytes[random.pick(digits)] = 48 + Math.floor(random.between(0, 10));
-  return bytes;
 }
 
-const damages: Record<string, (random: Random) => Buffer> = {
-  'a digit in the header': (random) => replaceDigit(random, 8, headerEnd),
-  'a digit in the description': (random) => replaceDigit(random, json, jsonEnd),
-  'bytes in the header': (random) => replaceBytes(random, 0, headerEnd, 3),
-  'bytes in the description': (random) => replaceBytes(random, json, jsonEnd, 2),
-  'bytes anywhere': (random) => replaceBytes(random, 0, original.length, 20),
-  'a missing end': (random) => original.subarray(0, Math.floor(random.between(0, original.length))),
+/** Where a file's header ends, and where the JSON lies that a reader of 4 bits believes. */
+interface Places {
+  headerEnd: number;
+  json: number;
+  jsonEnd: number;
+}
+
+function placesOf(bytes: Buffer): Places {
+  const headerEnd = 8 + Number(bytes.readBigUInt64LE(0));
+  const json = bytes.indexOf('{"quant_type"', headerEnd);
+  return { headerEnd, json, jsonEnd: bytes.indexOf('}', json) + 1 };
+}
+
+const damages: Record<string, (bytes: Buffer, random: Random, at: Places) => void> = {
+  'a digit in the header': (bytes, random, at) => replaceDigit(bytes, random, 8, at.headerEnd),
+  'a digit in the description': (bytes, random, at) =>
+    replaceDigit(bytes, random, at.json, at.jsonEnd),
+  'bytes in the header': (bytes, random, at) => replaceBytes(bytes, random, 0, at.headerEnd, 3),
+  'bytes in the description': (bytes, random, at) =>
+    replaceBytes(bytes, random, at.json, at.jsonEnd, 2),
+  'bytes anywhere': (bytes, random) => replaceBytes(bytes, random, 0, bytes.length, 20),
 };
 
-test.each(Object.keys(damages))('%s', (name) => {
-  const path = join(folder, 'damaged.safetensors');
-  const outcomes = { read: 0, refused: 0 };
-  for (let i = 0; i < 250; i++) {
-    const random = seededRandom(`${name} ${i}`);
-    writeFileSync(path, damages[name]!(random));
-    try {
-      scope(() =>
-        noGrad(() => {
-          const layer = Linear4bit.fromStateDict(loadSafetensors(path), 'proj');
-          const y = layer.forward(ones([3, layer.inFeatures]));
-          expect(y.shape).toEqual([3, layer.outFeatures]);
-          layer.dispose();
-        }),
-      );
-      outcomes.read++;
-    } catch (error) {
-      if (!(error instanceof PareError)) throw error;
-      outcomes.refused++;
-    }
+function attempt(bytes: Buffer, use: () => void): 'read' | 'refused' {
+  writeFileSync(damaged, bytes);
+  try {
+    scope(() => noGrad(use));
+    return 'read';
+  } catch (error) {
+    if (!(error instanceof PareError)) throw error;
+    return 'refused';
   }
-  // The damage reaches what is checked.
-  expect(outcomes.refused).toBeGreaterThan(10);
+}
+
+describe.each(Object.entries(subjects))('%s', (_, { original, use }) => {
+  test.each(Object.entries(damages))('%s', (name, damage) => {
+    const places = placesOf(original);
+    let refused = 0;
+    for (let i = 0; i < 200; i++) {
+      const bytes = Buffer.from(original);
+      damage(bytes, seededRandom(`${name} ${i}`), places);
+      if (attempt(bytes, use) === 'refused') refused++;
+    }
+    // The damage reaches what is checked.
+    expect(refused).toBeGreaterThan(5);
+  });
+
+  test('a missing end; whole, it is read', () => {
+    expect(attempt(original, use)).toBe('read');
+    const random = seededRandom('end');
+    for (let i = 0; i < 100; i++) {
+      const end = Math.floor(random.between(0, original.length));
+      expect(attempt(original.subarray(0, end), use)).toBe('refused');
+    }
+  });
 });

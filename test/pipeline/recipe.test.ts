@@ -1,4 +1,5 @@
 /** Recipes that cannot be followed: one line that names file, key and remedy. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -80,6 +81,7 @@ describe('settings in place of the recipe’s', () => {
     ['importance.remove=eight', /importance.remove: /],
     ['name.part=1', /cannot set name.part=1: /],
     ['languages=[de', /cannot set languages=\[de: /],
+    ['heel=', /cannot set heel=: there is no heel to leave out/],
   ])('%s', (setting, message) => {
     expect(() => read(setting)).toThrow(RecipeError);
     expect(() => read(setting)).toThrow(message);
@@ -89,6 +91,23 @@ describe('settings in place of the recipe’s', () => {
       expect((error as Error).message).not.toContain('\n');
     }
   });
+});
+
+test('a key that another part of the file refers to cannot be left out', () => {
+  const file = join(dir, 'anchors.yaml');
+  writeFileSync(file, 'heal: &training { batchSize: 8 }\ndistill: *training\n');
+  expect(() => readRecipe(file, ['heal='])).toThrow(RecipeError);
+  expect(() => readRecipe(file, ['heal='])).toThrow(/cannot set heal=: /);
+});
+
+test('a recipe is read without the addon', () => {
+  const program = `require('./dist/pipeline/recipe').readRecipe('recipes/demo.yaml')`;
+  const { status, stderr } = spawnSync(process.execPath, ['-e', program], {
+    cwd: join(__dirname, '../..'),
+    env: { ...process.env, PARE_ADDON: '/nowhere/pare.node' },
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([0, '']);
 });
 
 test.each(['demo.yaml', 'demo-teacher.yaml'])('recipes/%s is a recipe', (name) => {

@@ -87,6 +87,16 @@ describe('cross-entropy', () => {
     },
   );
 
+  test('of an lm_head that makes its logits itself, with as many targets as tokens', () => {
+    scope(() => {
+      const lmHead = { forward: (rows: Tensor) => F.linear(rows, random([vocab, d])) };
+      const loss = (n: number): Tensor =>
+        F.headCrossEntropySum(random([tokens, d]), lmHead, arange(0, n), vocab, { chunkSize: 3 });
+      expect(() => loss(tokens + 1)).toThrow(TorchError);
+      expect(() => loss(tokens + 1)).toThrow('expected targets [7]');
+    });
+  });
+
   test('in bfloat16, sums in float32', () => {
     scope(() => {
       const ids = tensor(targets, { dtype: 'int64' });

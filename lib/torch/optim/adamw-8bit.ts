@@ -4,9 +4,15 @@ import { zeros } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
 import { AdamW } from './adamw';
-import { copyState, type AdamWOptions, type Optimizer, type ParameterGroup } from './optimizer';
+import {
+  copyState,
+  OptimizerError,
+  type AdamWOptions,
+  type Optimizer,
+  type ParameterGroup,
+} from './optimizer';
 
-/** bitsandbytes' `min_8bit_size`: parameters of fewer elements keep their moments in float32. */
+/** bitsandbytes' `min_8bit_size`: float32 parameters of fewer elements keep float32 moments. */
 const minElements = 4096;
 /** Elements that share an absmax. */
 const blockSize = 256;
@@ -25,19 +31,23 @@ const states = ['state1', 'state2', 'absmax1', 'absmax2', 'step'] as const;
  * AdamW with both moments in 8 bits, blockwise (Dettmers et al. 2022): 2 bytes a parameter instead
  * of 8. As bitsandbytes' `AdamW8bit`, on the CPU; the moments are rounded to the nearest value of
  * the dynamic map, as its CUDA kernel does (its CPU code rounds them to 16 bits of [-1, 1] first
- * and so turns zeros into small moments). Parameters under 4,096 elements are left to
- * {@link AdamW}.
+ * and so turns zeros into small moments). Parameters in float32 of fewer than 4,096 elements are
+ * left to {@link AdamW}.
  */
 export class AdamW8bit implements Optimizer {
+  readonly parameters: Tensor[];
   readonly #small: AdamW;
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
 
+  /** @throws OptimizerError naming a parameter that is not on the CPU */
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    this.parameters = groups.flatMap(({ parameters }) => [...parameters.values()]);
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
-    const isSmall = (parameter: Tensor): boolean => parameter.numel < minElements;
+    const isSmall = (parameter: Tensor): boolean =>
+      parameter.dtype === 'float32' && parameter.numel < minElements;
     const part = ({ parameters, weightDecay }: ParameterGroup, small: boolean): ParameterGroup => ({
       parameters: new Map([...parameters].filter(([, p]) => isSmall(p) === small)),
       weightDecay,
@@ -50,14 +60,11 @@ export class AdamW8bit implements Optimizer {
       const { parameters, weightDecay } = part(group, false);
       return {
         weightDecay,
-        slots: new Map(Array.from(parameters, ([name, parameter]) => [name, slotOf(parameter)])),
+        slots: new Map(
+          Array.from(parameters, ([name, parameter]) => [name, slotOf(name, parameter)]),
+        ),
       };
     });
-  }
-
-  get parameters(): Tensor[] {
-    const large = this.#groups.flatMap(({ slots }) => [...slots.values()]);
-    return [...this.#small.parameters, ...large.map(({ parameter }) => parameter)];
   }
 
   step(lr: number): void {
@@ -105,7 +112,12 @@ export class AdamW8bit implements Optimizer {
   }
 }
 
-function slotOf(parameter: Tensor): Slot {
+function slotOf(name: string, parameter: Tensor): Slot {
+  if (parameter.device !== 'cpu') {
+    throw new OptimizerError(
+      `${name} is on ${parameter.device}: 8-bit AdamW is for the CPU so far; take adamw`,
+    );
+  }
   const codes = (): Tensor => keep(zeros(parameter.shape, { dtype: 'uint8' }));
   const absmax = (): Tensor => keep(zeros([Math.ceil(parameter.numel / blockSize)]));
   return {
