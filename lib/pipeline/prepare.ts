@@ -25,7 +25,7 @@ export async function prepare(
   const { corpus: settings } = recipe;
   let dir = settings.path;
   if (dir === undefined) {
-    dir = demoCorpusDir();
+    dir = demoCorpusDir(settings.demo);
     const onProgress = progressOf({ options }, 'corpus');
     await ensureDemoCorpus(dir, { ...settings.demo, onProgress, signal: options.signal });
   }
@@ -60,7 +60,9 @@ function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus
 function checkModels({ teacher, importance, quantize, distill }: Recipe): void {
   const { checkpoint, random, train } = teacher;
   if (checkpoint !== undefined && !existsSync(checkpoint)) {
-    throw fileError('read', checkpoint, { code: 'ENOENT' });
+    throw new RecipeError(
+      `teacher.checkpoint: ${checkpoint} is not there; paths are taken from the recipe's folder`,
+    );
   }
   const config = checkpoint === undefined ? undefined : readConfig(checkpoint);
   const decoderLayers = random?.text.num_hidden_layers ?? config!.text.numHiddenLayers;

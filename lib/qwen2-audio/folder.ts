@@ -34,7 +34,11 @@ export function readJson(path: string): Json {
 export function readConfig(dir: string): Qwen2AudioConfig {
   const path = join(dir, 'config.json');
   if (!existsSync(path)) {
-    throw new CheckpointError(`${dir} has no config.json; give the folder of a checkpoint`);
+    // A run keeps its checkpoints below its stages.
+    const below = [join(dir, 'model'), join(dir, 'student', 'model')];
+    const meant = below.find((folder) => existsSync(join(folder, 'config.json')));
+    const what = meant === undefined ? 'give the folder of a checkpoint' : `give ${meant}`;
+    throw new CheckpointError(`${dir} has no config.json; ${what}`);
   }
   const generation = join(dir, 'generation_config.json');
   return parseConfig(readJson(path), existsSync(generation) ? readJson(generation) : {}, path);

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { CompressionError } from '../../lib/compress';
 import { CorpusError, type Utterance } from '../../lib/data';
 import { PareError } from '../../lib/errors';
-import { FileError } from '../../lib/files';
 import { LoraError } from '../../lib/lora';
 import { RecipeError, runRecipe, RunFolderError } from '../../lib/pipeline';
 import { CheckpointError } from '../../lib/qwen2-audio';
@@ -116,8 +115,9 @@ describe('the teacher', () => {
     async (train) => {
       const checkpoint = join(dir, 'teacher');
       const settings = { ...recipe, teacher: { checkpoint, train } };
-      expect(await failure(FileError, settings)).toBe(
-        `cannot read ${checkpoint}: no such file or folder; check the path`,
+      expect(await failure(RecipeError, settings)).toBe(
+        `${join(dir, 'tiny.yaml')}: teacher.checkpoint: ${checkpoint} is not there; ` +
+          "paths are taken from the recipe's folder",
       );
       expect(artifacts(run)).toEqual([]);
     },
@@ -131,6 +131,16 @@ describe('the teacher', () => {
       `${checkpoint} has no config.json; give the folder of a checkpoint`,
     );
     expect(artifacts(run)).toEqual([]);
+  });
+
+  test('lies in a folder below, as a run keeps it', async () => {
+    const checkpoint = join(dir, 'teacher');
+    mkdirSync(join(checkpoint, 'model'), { recursive: true });
+    writeFileSync(join(checkpoint, 'model', 'config.json'), '{}');
+    const settings = { ...recipe, teacher: { checkpoint } };
+    expect(await failure(CheckpointError, settings)).toBe(
+      `${checkpoint} has no config.json; give ${join(checkpoint, 'model')}`,
+    );
   });
 
   test('has fewer layers than are to be removed', async () => {
