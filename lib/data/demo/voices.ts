@@ -22,9 +22,9 @@ const flite = (name: string): Voice => ({ id: `flite-${name}`, engine: 'flite', 
 /**
  * Voices for training, by how their throat is made; the planner draws a group, then a voice. They
  * are voices of which a recogniser for American English (pocketsphinx, any row of the demo's
- * words) made out about a third of the words or more, less those that an earlier teacher still misheard
- * in the dev split (kal16, anika, Diogo, Gene2, grandpa, robosoft3, robosoft6). espeak has others
- * that nobody understands.
+ * words) made out about a third of the words or more, less those that an earlier teacher still
+ * misheard in the dev split (kal16, anika, Diogo, Gene2, grandpa, robosoft3, robosoft6). espeak
+ * has others that nobody understands.
  */
 export const trainingVoices: { weight: number; voices: Voice[] }[] = [
   { weight: 0.2, voices: ['slt', 'rms', 'awb'].map(flite) },
