@@ -1,5 +1,5 @@
 import { scope, Tensor } from '../torch';
-import { binding, ok } from '../torch/binding';
+import { binding, ok, type PackedWeight } from '../torch/binding';
 import { dtypeCode } from '../torch/dtype';
 import { QuantState } from './quant-state';
 import { blockSizes, QuantStateError, type BlockSize, type FloatDType } from './quant-state-json';
@@ -110,17 +110,7 @@ export function embedding4bit(
 }
 
 /** The arguments by which the addon knows a weight. */
-function handles(
-  packed: Tensor,
-  state: QuantState,
-): [
-  packed: number,
-  absmax: number,
-  nestedAbsmax: number,
-  nestedQuantMap: number,
-  nestedOffset: number,
-  blockSize: number,
-] {
+function handles(packed: Tensor, state: QuantState): PackedWeight {
   const { absmax, nested, blockSize } = state;
   return [
     packed.id,

@@ -22,6 +22,7 @@ export interface LoadOptions {
   dtype?: DType;
 }
 
+const embeddingsName = 'language_model.model.embed_tokens';
 /** Its dtype is the model's where the embeddings are packed. */
 const normName = 'language_model.model.norm.weight';
 
@@ -61,10 +62,10 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
   try {
     checkLayerCount(dir, config, state);
     checkWidths(dir, config, state);
-    const built = (model = new Qwen2Audio(config));
+    model = new Qwen2Audio(config);
     nn.replaceModules(model, (name, module) => {
       if (!isQuantized(state, name)) return undefined;
-      if (module === built.languageModel.model.embedTokens) {
+      if (name === embeddingsName) {
         module.dispose();
         const dtype = (options.dtype ?? state.get(normName)?.dtype) as FloatDType | undefined;
         return readPacked(dir, () => Embedding4bit.fromStateDict(state, name, { dtype }));
@@ -111,7 +112,7 @@ function checkWidths(
 ): void {
   const { maxSourcePositions, dModel, numMelBins } = audio;
   const widths: Record<string, number[]> = {
-    'language_model.model.embed_tokens.weight': [text.vocabSize, text.hiddenSize],
+    [`${embeddingsName}.weight`]: [text.vocabSize, text.hiddenSize],
     'audio_tower.embed_positions.weight': [maxSourcePositions, dModel],
     'audio_tower.conv1.weight': [dModel, numMelBins, 3],
   };

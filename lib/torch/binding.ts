@@ -18,6 +18,16 @@ type Binary = (a: Id, b: Id) => Result<Id>;
 type WithScalar = (a: Id, b: number) => Result<Id>;
 type Reduce = (a: Id, dims: number[], keepdim: boolean) => Result<Id>;
 
+/** A weight in NF4, as the addon takes it; 0 for what is not nested. */
+export type PackedWeight = [
+  packed: Id,
+  absmax: Id,
+  nestedAbsmax: Id,
+  nestedQuantMap: Id,
+  nestedOffset: number,
+  blockSize: number,
+];
+
 export interface Binding {
   // native/bridge/tensor.cc
   takeError(): string;
@@ -257,37 +267,15 @@ export interface Binding {
   nf4Quantize(values: Id, blockSize: number): Result<[Id, Id]>;
   nf4QuantizeAbsmax(absmax: Id): Result<[Id, Id, Id]>;
   nf4Dequantize(
-    packed: Id,
-    absmax: Id,
-    nestedAbsmax: Id,
-    nestedQuantMap: Id,
-    nestedOffset: number,
-    blockSize: number,
-    shape: readonly number[],
-    dtype: number,
+    ...args: [...weight: PackedWeight, shape: readonly number[], dtype: number]
   ): Result<Id>;
   nf4Linear(
     x: Id,
-    packed: Id,
-    absmax: Id,
-    nestedAbsmax: Id,
-    nestedQuantMap: Id,
-    nestedOffset: number,
-    blockSize: number,
-    outFeatures: number,
-    inFeatures: number,
-    bias: Id,
+    ...args: [...weight: PackedWeight, outFeatures: number, inFeatures: number, bias: Id]
   ): Result<Id>;
   nf4Embedding(
     ids: Id,
-    packed: Id,
-    absmax: Id,
-    nestedAbsmax: Id,
-    nestedQuantMap: Id,
-    nestedOffset: number,
-    blockSize: number,
-    embeddingDim: number,
-    dtype: number,
+    ...args: [...weight: PackedWeight, embeddingDim: number, dtype: number]
   ): Result<Id>;
   /** The instruction sets of this processor that NF4 has kernels for, slowest first. */
   nf4CpuPaths(): string[];

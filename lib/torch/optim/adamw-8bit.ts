@@ -1,16 +1,9 @@
-import { zeroGrad } from '../autograd';
 import { binding, ok } from '../binding';
 import { zeros } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
 import { AdamW } from './adamw';
-import {
-  copyState,
-  OptimizerError,
-  type AdamWOptions,
-  type Optimizer,
-  type ParameterGroup,
-} from './optimizer';
+import { Optimizer, OptimizerError, type AdamWOptions, type ParameterGroup } from './optimizer';
 
 /** bitsandbytes' `min_8bit_size`: float32 parameters of fewer elements keep float32 moments. */
 const minElements = 4096;
@@ -34,7 +27,7 @@ const states = ['state1', 'state2', 'absmax1', 'absmax2', 'step'] as const;
  * and so turns zeros into small moments). Parameters in float32 of fewer than 4,096 elements are
  * left to {@link AdamW}.
  */
-export class AdamW8bit implements Optimizer {
+export class AdamW8bit extends Optimizer {
   readonly parameters: Tensor[];
   readonly #small: AdamW;
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
@@ -43,6 +36,7 @@ export class AdamW8bit implements Optimizer {
 
   /** @throws OptimizerError naming a parameter that is not on the CPU */
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    super();
     this.parameters = groups.flatMap(({ parameters }) => [...parameters.values()]);
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
@@ -88,10 +82,6 @@ export class AdamW8bit implements Optimizer {
     }
   }
 
-  zeroGrad(): void {
-    zeroGrad(this.parameters);
-  }
-
   /** bitsandbytes' names: `<parameter>.state1`, `.state2`, `.absmax1`, `.absmax2` and `.step`. */
   stateDict(): Map<string, Tensor> {
     const state = this.#small.stateDict();
@@ -101,14 +91,6 @@ export class AdamW8bit implements Optimizer {
       }
     }
     return state;
-  }
-
-  loadStateDict(state: ReadonlyMap<string, Tensor>): void {
-    copyState(this.stateDict(), state);
-  }
-
-  dispose(): void {
-    for (const value of this.stateDict().values()) value.dispose();
   }
 }
 

@@ -2,8 +2,7 @@ import { binding, ok } from '../binding';
 import { zeros, zerosLike } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
-import { zeroGrad } from '../autograd';
-import { copyState, type AdamWOptions, type Optimizer, type ParameterGroup } from './optimizer';
+import { Optimizer, type AdamWOptions, type ParameterGroup } from './optimizer';
 
 interface Slot {
   parameter: Tensor;
@@ -16,12 +15,13 @@ interface Slot {
  * Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW, one fused
  * native call a group. The learning rate is given at each step.
  */
-export class AdamW implements Optimizer {
+export class AdamW extends Optimizer {
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    super();
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
     this.#groups = groups.map(({ parameters, weightDecay }) => ({
@@ -62,10 +62,6 @@ export class AdamW implements Optimizer {
     }
   }
 
-  zeroGrad(): void {
-    zeroGrad(this.parameters);
-  }
-
   /** `<parameter>.exp_avg`, `.exp_avg_sq` and `.step`, for a resume to the same losses. */
   stateDict(): Map<string, Tensor> {
     const state = new Map<string, Tensor>();
@@ -77,13 +73,5 @@ export class AdamW implements Optimizer {
       }
     }
     return state;
-  }
-
-  loadStateDict(state: ReadonlyMap<string, Tensor>): void {
-    copyState(this.stateDict(), state);
-  }
-
-  dispose(): void {
-    for (const value of this.stateDict().values()) value.dispose();
   }
 }

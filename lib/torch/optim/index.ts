@@ -1,9 +1,4 @@
 export { AdamW } from './adamw';
 export { AdamW8bit } from './adamw-8bit';
-export {
-  OptimizerError,
-  type AdamWOptions,
-  type Optimizer,
-  type ParameterGroup,
-} from './optimizer';
+export { Optimizer, OptimizerError, type AdamWOptions, type ParameterGroup } from './optimizer';
 export { clipGradNorm } from './clip';

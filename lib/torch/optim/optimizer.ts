@@ -1,4 +1,5 @@
 import { PareError } from '../../errors';
+import { zeroGrad } from '../autograd';
 import type { Tensor } from '../tensor';
 
 /** Optimiser state and parameters do not fit. */
@@ -15,29 +16,33 @@ export interface AdamWOptions {
 }
 
 /** What a training loop asks of an optimiser. */
-export interface Optimizer {
+export abstract class Optimizer {
   /** Every parameter, in the order of the groups. */
-  readonly parameters: Tensor[];
-  /** Updates all parameters that have a gradient. */
-  step(lr: number): void;
-  zeroGrad(): void;
-  /** All that a resume needs, by `<parameter>.<state>`; the tensors themselves, not copies. */
-  stateDict(): Map<string, Tensor>;
-  /** @throws OptimizerError naming a tensor that is missing. */
-  loadStateDict(state: ReadonlyMap<string, Tensor>): void;
-  dispose(): void;
-}
+  abstract readonly parameters: Tensor[];
 
-/** Copies `state` into `own`, the tensors of a state dict. */
-export function copyState(
-  own: ReadonlyMap<string, Tensor>,
-  state: ReadonlyMap<string, Tensor>,
-): void {
-  for (const [name, target] of own) {
-    const source = state.get(name);
-    if (source === undefined) {
-      throw new OptimizerError(`optimiser state ${name} is missing; the parameters have changed`);
+  /** Updates all parameters that have a gradient. */
+  abstract step(lr: number): void;
+
+  /** All that a resume needs, by `<parameter>.<state>`; the tensors themselves, not copies. */
+  abstract stateDict(): Map<string, Tensor>;
+
+  zeroGrad(): void {
+    zeroGrad(this.parameters);
+  }
+
+  /** @throws OptimizerError naming a tensor that is missing. */
+  loadStateDict(state: ReadonlyMap<string, Tensor>): void {
+    for (const [name, target] of this.stateDict()) {
+      const source = state.get(name);
+      if (source === undefined) {
+        throw new OptimizerError(`optimiser state ${name} is missing; the parameters have changed`);
+      }
+      target.copy_(source);
     }
-    target.copy_(source);
+  }
+
+  /** Frees the state; the parameters stay. */
+  dispose(): void {
+    for (const value of this.stateDict().values()) value.dispose();
   }
 }
