@@ -60,6 +60,7 @@ export async function finetune(
   }
   const task = new TranslationTask(items, features, model, options, ctc);
   model.train();
+  model.gradientCheckpointing = options.gradientCheckpointing ?? false;
   try {
     await train({
       ...options,
@@ -73,6 +74,7 @@ export async function finetune(
     });
   } finally {
     model.eval();
+    model.gradientCheckpointing = false;
     ctc?.dispose();
   }
   return adapter;

@@ -78,13 +78,8 @@ export class LoraLinear extends nn.Module {
   /** @param x [..., inFeatures]. Returns [..., outFeatures] in the dtype of the base's result. */
   forward(x: Tensor): Tensor {
     const result = this.base.forward(x);
-    const dtype = this.loraA.dtype;
-    let h = x.dtype === dtype ? x : x.to(dtype);
-    if (this.training && this.dropout > 0) h = F.dropout(h, this.dropout, true);
-    // The scale goes on the narrow side, where it costs least.
-    const update = F.linear(F.linear(h, this.loraA).mul(this.scale), this.loraB);
-    const sum = result.add(update);
-    return result.dtype === sum.dtype ? sum : sum.to(result.dtype);
+    const h = this.training && this.dropout > 0 ? F.dropout(x, this.dropout, true) : x;
+    return F.lowRankUpdate(result, h, this.loraA, this.loraB, this.scale);
   }
 
   /**

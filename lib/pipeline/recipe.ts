@@ -62,6 +62,8 @@ const optimization = {
     .optional(),
   warp: z.strictObject({ timeStretch: rate.optional(), frequencyWarp: rate.optional() }).optional(),
   bf16: z.boolean().optional(),
+  /** Activations of a layer are made again in backward instead of kept: less memory, a third slower. */
+  gradientCheckpointing: z.boolean().optional(),
   seed: z.number().int().optional(),
   /** Steps between two writes of the state that a killed run goes on from. */
   saveEvery: count.default(100),

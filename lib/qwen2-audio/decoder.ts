@@ -1,5 +1,5 @@
 /** The language model: Qwen's decoder (`Qwen2ForCausalLM` in transformers). */
-import { functional as F, nn, Tensor, type DType, type Generator } from '../torch';
+import { checkpoint, functional as F, nn, Tensor, type DType, type Generator } from '../torch';
 import type { TextConfig } from './config';
 import type { KeyValueCache } from './cache';
 import { applyRotary, type Rotary } from './rotary';
@@ -39,14 +39,9 @@ export class DecoderAttention extends nn.Module {
       x.reshape([batch, time, heads, headDim]).transpose(1, 2);
     const { rotary, mask, cache } = context;
     const q = applyRotary(split(this.qProj.forward(hiddenStates), numAttentionHeads), rotary);
-    let k = applyRotary(split(this.kProj.forward(hiddenStates), numKeyValueHeads), rotary);
-    let v = split(this.vProj.forward(hiddenStates), numKeyValueHeads);
-    if (cache !== undefined) [k, v] = cache.append(layer, k, v);
-    const groups = numAttentionHeads / numKeyValueHeads;
-    if (groups > 1) {
-      k = k.repeatInterleave(groups, 1);
-      v = v.repeatInterleave(groups, 1);
-    }
+    const rotated = applyRotary(split(this.kProj.forward(hiddenStates), numKeyValueHeads), rotary);
+    const value = split(this.vProj.forward(hiddenStates), numKeyValueHeads);
+    const [k, v] = cache === undefined ? [rotated, value] : cache.append(layer, rotated, value);
     const scale = headDim ** -0.5;
     const causal = mask === undefined && time > 1;
     const attended = F.scaledDotProductAttention(q, k, v, { mask, causal, scale });
@@ -69,7 +64,7 @@ export class DecoderMlp extends nn.Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.downProj.forward(F.silu(this.gateProj.forward(x)).mul(this.upProj.forward(x)));
+    return this.downProj.forward(F.swiglu(this.gateProj.forward(x), this.upProj.forward(x)));
   }
 }
 
@@ -108,6 +103,8 @@ export class DecoderStack extends nn.Module {
   embedTokens: nn.Embedding;
   layers: DecoderLayer[];
   norm: nn.RMSNorm;
+  /** In training, each layer keeps its input alone and runs again in backward. */
+  gradientCheckpointing: boolean = false;
 
   constructor(config: TextConfig, options: Options = {}) {
     super();
@@ -122,7 +119,11 @@ export class DecoderStack extends nn.Module {
   /** @returns hidden states [batch, time, hidden] after the last norm */
   forward(inputsEmbeds: Tensor, context: DecoderContext): Tensor {
     let h = inputsEmbeds;
-    for (const [i, layer] of this.layers.entries()) h = layer.forward(h, context, i);
+    const forgets = this.gradientCheckpointing && this.training;
+    for (const [i, layer] of this.layers.entries()) {
+      const forward = (x: Tensor): Tensor => layer.forward(x, context, i);
+      h = forgets ? checkpoint(forward, h) : forward(h);
+    }
     context.cache?.advance(inputsEmbeds.size(1));
     return this.norm.forward(h);
   }

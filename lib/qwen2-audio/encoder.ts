@@ -2,7 +2,16 @@
  * The audio tower: Whisper's encoder with a pool by two before its last norm
  * (`Qwen2AudioEncoder` in transformers).
  */
-import { functional as F, nn, noGrad, scope, Tensor, tensor, type DType } from '../torch';
+import {
+  checkpoint,
+  functional as F,
+  nn,
+  noGrad,
+  scope,
+  Tensor,
+  tensor,
+  type DType,
+} from '../torch';
 import type { Generator } from '../torch';
 import type { AudioConfig } from './config';
 import { encoderPositions } from './lengths';
@@ -69,6 +78,8 @@ export class AudioEncoder extends nn.Module {
   embedPositions: nn.Embedding;
   layers: EncoderLayer[];
   layerNorm: nn.LayerNorm;
+  /** In training, each layer keeps its input alone and runs again in backward. */
+  gradientCheckpointing: boolean = false;
 
   constructor(config: AudioConfig, options: { dtype?: DType; generator?: Generator } = {}) {
     super();
@@ -122,7 +133,11 @@ export class AudioEncoder extends nn.Module {
     let h = F.gelu(this.conv2.forward(F.gelu(this.conv1.forward(features)))).transpose(1, 2);
     h = h.add(this.embedPositions.weight.narrow(0, 0, time));
     const mask = keyMask(melFrames, batch, time, h.dtype, h.device);
-    for (const layer of this.layers) h = layer.forward(h, mask);
+    const forgets = this.gradientCheckpointing && this.training;
+    for (const layer of this.layers) {
+      const forward = (x: Tensor): Tensor => layer.forward(x, mask);
+      h = forgets ? checkpoint(forward, h) : forward(h);
+    }
     h = F.avgPool1d(h.transpose(1, 2), 2).transpose(1, 2);
     return this.layerNorm.forward(h);
   }

@@ -62,6 +62,14 @@ export class Qwen2Audio extends nn.Module {
   get dtype(): DType {
     return this.languageModel.model.norm.weight.dtype;
   }
+  /** See `DecoderStack.gradientCheckpointing`: memory for time, in tower and decoder. */
+  get gradientCheckpointing(): boolean {
+    return this.languageModel.model.gradientCheckpointing;
+  }
+  set gradientCheckpointing(value: boolean) {
+    this.audioTower.gradientCheckpointing = value;
+    this.languageModel.model.gradientCheckpointing = value;
+  }
   get device(): string {
     return this.languageModel.model.norm.weight.device;
   }

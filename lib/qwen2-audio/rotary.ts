@@ -1,4 +1,4 @@
-import { cat, noGrad, scope, Tensor, tensor, type DType } from '../torch';
+import { cat, functional as F, noGrad, scope, Tensor, tensor, type DType } from '../torch';
 
 /** cos and sin [batch or 1, 1, time, headDim]; the sine of the first half is negated. */
 export interface Rotary {
@@ -40,10 +40,8 @@ export function rotaryTables(
 
 /** x cos + rotateHalf(x) sin, with x [batch, heads, time, headDim]. */
 export function applyRotary(x: Tensor, { cos, sin }: Rotary): Tensor {
-  const half = x.size(-1) / 2;
   // Under autocast x is bfloat16 while the tables have the weights' dtype.
   const dtype = x.dtype;
   if (cos.dtype !== dtype) return applyRotary(x, { cos: cos.to(dtype), sin: sin.to(dtype) });
-  const swapped = cat([x.narrow(-1, half, half), x.narrow(-1, 0, half)], -1);
-  return x.mul(cos).add(swapped.mul(sin));
+  return F.rotary(x, cos, sin);
 }

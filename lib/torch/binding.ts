@@ -211,6 +211,9 @@ export interface Binding {
   logSoftmax(x: Id, dim: number): Result<Id>;
   gelu: Unary;
   silu: Unary;
+  swiglu: Binary;
+  rotary(x: Id, cos: Id, sin: Id): Result<Id>;
+  lowRankUpdate(result: Id, x: Id, a: Id, b: Id, scale: number): Result<Id>;
   relu: Unary;
   dropout(x: Id, p: number, train: boolean): Result<Id>;
   scaledDotProductAttention(

@@ -54,6 +54,32 @@ export function gelu(x: Tensor): Tensor {
 export function silu(x: Tensor): Tensor {
   return Tensor.from(binding.silu(x.id));
 }
+/** silu(gate) * up, in one pass (Shazeer 2020, "GLU Variants Improve Transformer"). */
+export function swiglu(gate: Tensor, up: Tensor): Tensor {
+  return Tensor.from(binding.swiglu(gate.id, up.id));
+}
+/**
+ * x cos + swap(x) sin, where `swap` exchanges the halves of a head (Su et al. 2021).
+ * @param x [batch, heads, time, headDim]
+ * @param cos,sin [batch or 1, 1, time, headDim]; the sine of the first half is negated
+ */
+export function rotary(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
+  return Tensor.from(binding.rotary(x.id, cos.id, sin.id));
+}
+/**
+ * result + scale B A x (Hu et al. 2021), computed in autocast's dtype or else A's, in the dtype of
+ * `result` [..., out].
+ * @param x [..., in], a [r, in], b [out, r]
+ */
+export function lowRankUpdate(
+  result: Tensor,
+  x: Tensor,
+  a: Tensor,
+  b: Tensor,
+  scale: number,
+): Tensor {
+  return Tensor.from(binding.lowRankUpdate(result.id, x.id, a.id, b.id, scale));
+}
 export function relu(x: Tensor): Tensor {
   return Tensor.from(binding.relu(x.id));
 }
@@ -69,7 +95,10 @@ export interface AttentionOptions {
   scale: number;
 }
 
-/** q, k, v [batch, heads, time, headDim]; softmax in float32 whatever the dtype. */
+/**
+ * q [batch, heads, time, headDim]; k, v the same, or with fewer heads, each of which serves
+ * neighbouring heads of q (grouped-query attention). Softmax in float32 whatever the dtype.
+ */
 export function scaledDotProductAttention(
   q: Tensor,
   k: Tensor,

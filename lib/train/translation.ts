@@ -43,6 +43,8 @@ export interface TranslationOptions {
   ctcSteps?: number;
   /** Matrix products in bfloat16 from float32 weights, as the paper's `bf16` training. */
   bf16?: boolean;
+  /** Each layer keeps its input alone and runs again in backward (Chen et al. 2016). */
+  gradientCheckpointing?: boolean;
 }
 
 interface MicroBatch {

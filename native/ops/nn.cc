@@ -1,5 +1,6 @@
 // The table of neural-network operations. One line an operation.
 #include "../bridge/rooms.h"
+#include "fused/fused.h"
 #include "linear.h"
 
 namespace pare {
@@ -18,7 +19,11 @@ void registerNn(Registry& registry) {
   PARE_OP("layerNorm", (T x, Dims shape, Opt weight, Opt bias, double eps),
           at::layer_norm(x, shape, weight, bias, eps))
   PARE_OP("rmsNorm", (T x, Dims shape, Opt weight, double eps),
-          at::rms_norm(x, shape, weight, eps))
+          pare::rmsNorm(x, shape, weight, eps))
+  PARE_OP("swiglu", (T gate, T up), pare::swiglu(gate, up))
+  PARE_OP("rotary", (T x, T cos, T sin), pare::rotary(x, cos, sin))
+  PARE_OP("lowRankUpdate", (T result, T x, T a, T b, double scale),
+          pare::lowRankUpdate(result, x, a, b, scale))
   PARE_OP("softmax", (T x, int64_t dim), at::softmax(x, dim))
   PARE_OP("logSoftmax", (T x, int64_t dim), at::log_softmax(x, dim))
   PARE_OP("gelu", (T x), at::gelu(x))
@@ -27,7 +32,7 @@ void registerNn(Registry& registry) {
   PARE_OP("dropout", (T x, double p, bool train), at::dropout(x, p, train))
   PARE_OP("scaledDotProductAttention",
           (T q, T k, T v, Opt mask, double dropoutP, bool causal, double scale),
-          at::scaled_dot_product_attention(q, k, v, mask, dropoutP, causal, scale))
+          pare::attention(q, k, v, mask, dropoutP, causal, scale))
   // Sum over the targets that are not `ignoreIndex`; the caller divides by their number.
   PARE_OP("crossEntropySum", (T logits, T targets, int64_t ignoreIndex),
           at::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum, ignoreIndex))

@@ -78,6 +78,7 @@ test('the same seed gives the same losses, another one others; micro-batches cha
   const first = await run({});
   expect(await run({})).toEqual(first);
   expect(await run({ seed: 4 })).not.toEqual(first);
+  expect(await run({ gradientCheckpointing: true })).toEqual(first);
   const accumulated = await run({ microBatchSize: 1 });
   for (const [i, loss] of accumulated.entries()) expect(loss).toBeCloseTo(first[i]!, 4);
 });

@@ -1,0 +1,181 @@
+#include "attention.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "elementwise.h"
+#include "fused.h"
+
+namespace pare {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+#ifdef PARE_NF4_X86
+
+// Fewer queries, as in a step of generation, are not worth the packing of the keys.
+constexpr int64_t kFewestQueries = 16;
+
+namespace {
+
+fused::Rows rowsOf(const Tensor& heads, int64_t batch, int64_t head) {
+  return {fused::in<uint16_t>(heads) + batch * heads.stride(0) + head * heads.stride(1),
+          heads.stride(2)};
+}
+fused::RowsOut rowsOut(const Tensor& heads, int64_t batch, int64_t head) {
+  return {fused::out<uint16_t>(heads) + batch * heads.stride(0) + head * heads.stride(1),
+          heads.stride(2)};
+}
+
+// The mask expanded to [batch, heads, queries, keys], its keys side by side.
+fused::Mask maskOf(const std::optional<Tensor>& mask, bool causal, int64_t batch, int64_t head) {
+  fused::Mask result;
+  result.causal = causal;
+  if (!mask) return result;
+  const int64_t offset = batch * mask->stride(0) + head * mask->stride(1);
+  result.type = mask->scalar_type() == at::kBool       ? fused::MaskType::kBool
+                : mask->scalar_type() == at::kBFloat16 ? fused::MaskType::kBFloat16
+                                                       : fused::MaskType::kFloat32;
+  result.rows = static_cast<const char*>(mask->const_data_ptr()) + offset * mask->element_size();
+  result.stride = mask->stride(2);
+  return result;
+}
+
+// [batch, heads, time, headDim] with time before heads in memory, as projections are and as the
+// output projection reads them.
+Tensor headsLike(const Tensor& heads) {
+  return at::empty({heads.size(0), heads.size(2), heads.size(1), heads.size(3)}, heads.options())
+      .transpose(1, 2);
+}
+
+// Calls `work(batch, kvHead, firstHead, lastHead, part)` on all threads: heads that share keys are
+// worked on together, as far as there is work for every thread. Returns the number of parts.
+template <typename Work>
+void forGroups(int64_t batch, int64_t kvHeads, int64_t group, int64_t parts, Work work) {
+  at::parallel_for(0, batch * kvHeads * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t part = i % parts, kv = i / parts % kvHeads, b = i / parts / kvHeads;
+      work(b, kv, kv * group + part * group / parts, kv * group + (part + 1) * group / parts, part);
+    }
+  });
+}
+
+int64_t partsFor(int64_t batch, int64_t kvHeads, int64_t group) {
+  const int64_t threads = at::get_num_threads(), tasks = batch * kvHeads;
+  return tasks % threads == 0 ? 1 : std::min(group, (2 * threads + tasks - 1) / tasks);
+}
+
+struct Attention : torch::autograd::Function<Attention> {
+  // q [batch, heads, queries, d]; k, v [batch, kvHeads, keys, d], d's stride 1
+  static Tensor forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const std::optional<Tensor>& mask, bool causal, double scale) {
+    Tensor out = headsLike(q);
+    const bool learns = q.requires_grad() || k.requires_grad() || v.requires_grad();
+    Tensor logSums = learns ? at::empty({q.size(0), q.size(1), q.size(2)}, at::kFloat) : Tensor();
+    attend(q, k, v, mask, causal, scale, out, logSums);
+    context->save_for_backward({q, k, v, mask.value_or(Tensor()), out, logSums});
+    context->saved_data["causal"] = causal;
+    context->saved_data["scale"] = scale;
+    return out;
+  }
+
+  static void attend(const Tensor& q, const Tensor& k, const Tensor& v,
+                     const std::optional<Tensor>& mask, bool causal, double scale,
+                     const Tensor& out, const Tensor& logSums) {
+    const int64_t batch = q.size(0), heads = q.size(1), kvHeads = k.size(1);
+    const int64_t group = heads / kvHeads, parts = partsFor(batch, kvHeads, group);
+    const fused::HeadSizes sizes{q.size(2), k.size(2), q.size(3), static_cast<float>(scale)};
+    forGroups(batch, kvHeads, group, parts,
+              [&](int64_t b, int64_t kv, int64_t from, int64_t to, int64_t) {
+                fused::PackedHead packed(rowsOf(k, b, kv), rowsOf(v, b, kv), sizes, false);
+                for (int64_t h = from; h < to; h++) {
+                  packed.forward(rowsOf(q, b, h), maskOf(mask, causal, b, h), rowsOut(out, b, h),
+                                 logSums.defined()
+                                     ? fused::out<float>(logSums) + (b * heads + h) * sizes.queries
+                                     : nullptr);
+                }
+              });
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[4], &logSums = saved[5];
+    const std::optional<Tensor> mask = saved[3].defined() ? std::optional(saved[3]) : std::nullopt;
+    const bool causal = context->saved_data["causal"].toBool();
+    const float scale = static_cast<float>(context->saved_data["scale"].toDouble());
+    const Tensor gradient = gradients[0].stride(3) == 1 ? gradients[0] : gradients[0].contiguous();
+    const int64_t batch = q.size(0), heads = q.size(1), kvHeads = k.size(1), keys = k.size(2);
+    const int64_t group = heads / kvHeads, parts = partsFor(batch, kvHeads, group);
+    const fused::HeadSizes sizes{q.size(2), keys, q.size(3), scale};
+    Tensor toQ = headsLike(q);
+    // Summed in float32 over the heads that share them.
+    const auto sums = [&] {
+      return at::zeros({parts, batch, kvHeads, keys, sizes.headDim}, at::kFloat);
+    };
+    const Tensor toK = sums(), toV = sums();
+    forGroups(batch, kvHeads, group, parts,
+              [&](int64_t b, int64_t kv, int64_t from, int64_t to, int64_t part) {
+                fused::PackedHead packed(rowsOf(k, b, kv), rowsOf(v, b, kv), sizes, true);
+                const int64_t at = ((part * batch + b) * kvHeads + kv) * keys * sizes.headDim;
+                for (int64_t h = from; h < to; h++) {
+                  packed.backward(
+                      rowsOf(q, b, h), maskOf(mask, causal, b, h), rowsOf(out, b, h),
+                      fused::in<float>(logSums) + (b * heads + h) * sizes.queries,
+                      rowsOf(gradient, b, h), rowsOut(toQ, b, h), fused::out<float>(toK) + at,
+                      fused::out<float>(toV) + at);
+                }
+              });
+    const auto total = [&](const Tensor& all, const Tensor& like) {
+      Tensor result = headsLike(like);
+      return result.copy_(parts == 1 ? all[0] : all.sum(0));
+    };
+    return {toQ, total(toK, k), total(toV, v), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+Tensor withUnitStride(const Tensor& heads) {
+  return heads.stride(3) == 1 && heads.stride(2) % 2 == 0 ? heads : heads.contiguous();
+}
+
+}  // namespace
+
+static bool fits(const Tensor& q, const Tensor& k, const Tensor& v,
+                 const std::optional<Tensor>& mask, double dropoutP) {
+  static const bool supported = fused::hasBFloat16Attention();
+  return supported && fused::fits({&q, &k, &v}) && q.scalar_type() == at::kBFloat16 &&
+         q.size(2) >= kFewestQueries && k.size(2) > 0 && q.size(0) > 0 && q.size(3) % 16 == 0 &&
+         v.size(3) == q.size(3) && dropoutP == 0 && (!mask || !mask->requires_grad());
+}
+
+#endif
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                 const std::optional<Tensor>& mask, double dropoutP, bool causal, double scale) {
+  TORCH_CHECK_VALUE(q.dim() == 4 && k.dim() == 4 && v.dim() == 4 && k.size(1) > 0 &&
+                        q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes() &&
+                        q.size(0) == k.size(0) && q.size(3) == k.size(3),
+                    "attention: q ", q.sizes(), ", k ", k.sizes(), " and v ", v.sizes(),
+                    " do not fit; they need [batch, heads, time, headDim]");
+#ifdef PARE_NF4_X86
+  if (fits(q, k, v, mask, dropoutP)) {
+    std::optional<Tensor> rows;
+    if (mask) {
+      // Any dtype else is rare, and float32 holds it.
+      const bool known = mask->scalar_type() == at::kBool || mask->scalar_type() == at::kBFloat16;
+      const Tensor whole = known ? *mask : mask->to(at::kFloat);
+      rows = whole.expand({q.size(0), q.size(1), q.size(2), k.size(2)});
+      if (rows->stride(3) != 1) rows = rows->contiguous();
+    }
+    return Attention::apply(withUnitStride(q), withUnitStride(k), withUnitStride(v), rows, causal,
+                            scale);
+  }
+#endif
+  const int64_t group = q.size(1) / k.size(1);
+  const auto repeated = [&](const Tensor& heads) {
+    return group == 1 ? heads : heads.repeat_interleave(group, 1);
+  };
+  return at::scaled_dot_product_attention(q, repeated(k), repeated(v), mask, dropoutP, causal,
+                                          scale);
+}
+
+}  // namespace pare
