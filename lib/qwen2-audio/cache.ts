@@ -1,4 +1,4 @@
-import { empty, keep, Tensor } from '../torch';
+import { empty, functional as F, keep, Tensor } from '../torch';
 
 /** Keys and values of past positions, preallocated: a step writes one position and copies none. */
 export class KeyValueCache {
@@ -17,18 +17,15 @@ export class KeyValueCache {
    * The position moves on with `advance`, after the last layer.
    */
   append(layer: number, keys: Tensor, values: Tensor): [Tensor, Tensor] {
-    const [batch, heads, time, headDim] = keys.shape as [number, number, number, number];
     let slot = this.#layers[layer];
     if (slot === undefined) {
+      const [batch, heads, , headDim] = keys.shape as [number, number, number, number];
       const shape = [batch, heads, this.capacity, headDim];
       const options = { dtype: keys.dtype, device: keys.device };
       slot = { keys: keep(empty(shape, options)), values: keep(empty(shape, options)) };
       this.#layers[layer] = slot;
     }
-    slot.keys.narrow(2, this.#length, time).copy_(keys);
-    slot.values.narrow(2, this.#length, time).copy_(values);
-    const total = this.#length + time;
-    return [slot.keys.narrow(2, 0, total), slot.values.narrow(2, 0, total)];
+    return F.cacheAppend(slot, keys, values, this.#length);
   }
 
   advance(positions: number): void {

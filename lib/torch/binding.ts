@@ -213,6 +213,7 @@ export interface Binding {
   silu: Unary;
   swiglu: Binary;
   rotary(x: Id, cos: Id, sin: Id): Result<Id>;
+  cacheAppend(cachedKeys: Id, cachedValues: Id, keys: Id, values: Id, length: number): Result<Id[]>;
   lowRankUpdate(result: Id, x: Id, a: Id, b: Id, scale: number): Result<Id>;
   relu: Unary;
   dropout(x: Id, p: number, train: boolean): Result<Id>;

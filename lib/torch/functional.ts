@@ -1,5 +1,5 @@
 /** Stateless operations of networks, as torch.nn.functional has them. */
-import { binding } from './binding';
+import { binding, ok } from './binding';
 import { Tensor } from './tensor';
 
 /** x [..., in] times weight [out, in] transposed, plus bias [out]. */
@@ -85,6 +85,20 @@ export function relu(x: Tensor): Tensor {
 }
 export function dropout(x: Tensor, p: number, training: boolean): Tensor {
   return Tensor.from(binding.dropout(x.id, p, training));
+}
+
+/**
+ * Writes keys and values [batch, heads, time, headDim] behind the first `length` positions of a
+ * cache [batch, heads, capacity, headDim]. Returns views of all positions so far.
+ */
+export function cacheAppend(
+  cached: { keys: Tensor; values: Tensor },
+  keys: Tensor,
+  values: Tensor,
+  length: number,
+): [Tensor, Tensor] {
+  const ids = ok(binding.cacheAppend(cached.keys.id, cached.values.id, keys.id, values.id, length));
+  return [new Tensor(ids[0]!), new Tensor(ids[1]!)];
 }
 
 export interface AttentionOptions {

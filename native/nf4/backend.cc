@@ -1,5 +1,10 @@
 #include "backend.h"
 
+#include <ATen/Dispatch.h>
+
+#include <algorithm>
+#include <memory>
+
 #include "cpu/kernels.h"
 #ifdef PARE_WITH_CUDA
 #include "cuda/launch.h"
@@ -89,27 +94,67 @@ bool smallBatchFits(const at::Tensor& x, int64_t inFeatures) {
   return true;
 }
 
+namespace {
+
+// A contiguous tensor's values as float32, without a tensor of their own: in a step of generation
+// that would cost more than the values.
+class Values {
+ public:
+  Values() = default;
+  explicit Values(const at::Tensor& tensor) {
+    if (tensor.scalar_type() == at::kFloat) {
+      values_ = tensor.const_data_ptr<float>();
+      return;
+    }
+    copy_ = std::make_unique_for_overwrite<float[]>(tensor.numel());
+    values_ = copy_.get();
+    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, tensor.scalar_type(), "values", [&] {
+      const scalar_t* from = tensor.const_data_ptr<scalar_t>();
+      std::transform(from, from + tensor.numel(), copy_.get(),
+                     [](scalar_t value) { return static_cast<float>(value); });
+    });
+  }
+
+  const float* get() const { return values_; }
+
+ private:
+  std::unique_ptr<float[]> copy_;
+  const float* values_ = nullptr;
+};
+
+void write(const float* values, const at::Tensor& out) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, out.scalar_type(), "write", [&] {
+    std::transform(values, values + out.numel(), out.mutable_data_ptr<scalar_t>(),
+                   [](float value) { return static_cast<scalar_t>(value); });
+  });
+}
+
+}  // namespace
+
 void smallBatchLinear(const at::Tensor& x, const Weight& weight,
                       const std::optional<at::Tensor>& bias, at::Tensor out) {
-  const auto biasAs = [&](at::ScalarType dtype) {
-    return bias ? std::optional(bias->to(dtype).contiguous()) : std::nullopt;
-  };
-  PARE_ON_CUDA(x.device(), smallBatchLinear(x, weight, biasAs(x.scalar_type()), out))
+#ifdef PARE_WITH_CUDA
+  if (x.is_cuda()) {
+    const auto offset = bias ? std::optional(bias->to(x.scalar_type()).contiguous()) : std::nullopt;
+    return cuda::smallBatchLinear(x, weight, offset, out);
+  }
+#endif
   requireCpu(x.device());
   // One row or two in bfloat16 become float32: reading the weights takes longer. More are
   // multiplied in bfloat16, as in tiles.
   const bool half = x.size(0) > kMaxExactRows && x.scalar_type() == at::kBFloat16 &&
                     cpu::multipliesBFloat16(x.size(1));
-  const at::Tensor input = half ? x : x.to(at::kFloat);
-  const std::optional<at::Tensor> offset = biasAs(at::kFloat);
+  const at::Tensor rows = x.contiguous();
+  const Values input = half ? Values() : Values(rows);
+  const Values offset = bias ? Values(bias->contiguous()) : Values();
   const bool direct = out.scalar_type() == at::kFloat;
-  const at::Tensor result = direct ? out : at::empty(out.sizes(), out.options().dtype(at::kFloat));
-  cpu::smallBatchLinear(input.const_data_ptr(), floatOf(input), x.size(0),
+  const auto sums = direct ? nullptr : std::make_unique_for_overwrite<float[]>(out.numel());
+  float* result = direct ? out.mutable_data_ptr<float>() : sums.get();
+  cpu::smallBatchLinear(half ? rows.const_data_ptr() : input.get(),
+                        half ? cpu::Float::kBFloat16 : cpu::Float::kFloat32, x.size(0),
                         weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
-                        weight.blockSize, out.size(1), x.size(1),
-                        offset ? offset->const_data_ptr<float>() : nullptr,
-                        result.mutable_data_ptr<float>());
-  if (!direct) out.copy_(result);
+                        weight.blockSize, out.size(1), x.size(1), offset.get(), result);
+  if (!direct) write(result, out);
 }
 
 }  // namespace pare::nf4::backend

@@ -10,6 +10,8 @@
 // microseconds more, which the many small products inside attention would pay too.
 #include "linear.h"
 
+#include "fused/fused.h"
+
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -101,6 +103,9 @@ struct Linear : torch::autograd::Function<Linear> {
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  const bool learns = at::GradMode::is_enabled() &&
+                      (x.requires_grad() || weight.requires_grad() || (bias && bias->requires_grad()));
+  if (!learns && fewRowsFit(x, weight)) return fewRowsLinear(x, weight, bias);
   const bool plain = x.is_cpu() && x.scalar_type() == at::kFloat && weight.dim() == 2 &&
                      weight.is_cpu() && weight.scalar_type() == at::kFloat && x.dim() >= 2 &&
                      x.size(-1) == weight.size(1) &&

@@ -30,6 +30,8 @@ void registerNn(Registry& registry) {
   PARE_OP("silu", (T x), at::silu(x))
   PARE_OP("relu", (T x), at::relu(x))
   PARE_OP("dropout", (T x, double p, bool train), at::dropout(x, p, train))
+  PARE_OP("cacheAppend", (T cachedKeys, T cachedValues, T keys, T values, int64_t length),
+          cacheAppend(cachedKeys, cachedValues, keys, values, length))
   PARE_OP("scaledDotProductAttention",
           (T q, T k, T v, Opt mask, double dropoutP, bool causal, double scale),
           pare::attention(q, k, v, mask, dropoutP, causal, scale))

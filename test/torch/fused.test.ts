@@ -306,3 +306,39 @@ describe.each(dtypes)('attention in %s', (dtype) => {
     expect(() => F.scaledDotProductAttention(q, k, k, { scale: 1 })).toThrow(/do not fit/);
   });
 });
+
+describe('linear of few rows in bfloat16', () => {
+  test.each([
+    [1, 64, 7],
+    [2, 33, 20],
+    [3, 16, 5],
+    [5, 100, 9],
+    [8, 48, 33],
+  ])('%i rows of %i values, %i columns', (rows, size, columns) => {
+    scope(() => {
+      const generator = new Generator(13);
+      const x = randn([rows, size], { generator }).to('bfloat16');
+      const weight = randn([columns, size], { generator }).to('bfloat16');
+      const bias = randn([columns], { generator }).to('bfloat16');
+      const [wideX, wideWeight] = [x.to('float64'), weight.to('float64')];
+      const expected = F.linear(wideX, wideWeight);
+      // Summed in float32 and rounded once: half a unit in the last place of bfloat16.
+      expect(difference(F.linear(x, weight), expected)).toBeLessThan(2 ** -8);
+      const shifted = F.linear(x.reshape([1, rows, size]), weight, bias);
+      expect(shifted.shape).toEqual([1, rows, columns]);
+      expect(
+        difference(shifted.reshape([rows, columns]), expected.add(bias.to('float64'))),
+      ).toBeLessThan(2 ** -8);
+    });
+  });
+
+  check('is differentiable all the same', () => {
+    const x = leaf(randn([2, 32], { generator: new Generator(14) }), 'bfloat16');
+    const weight = leaf(randn([6, 32], { generator: new Generator(15) }), 'bfloat16');
+    backward(F.linear(x, weight), randn([2, 6]).to('bfloat16'));
+    expect([x.grad!.shape, weight.grad!.shape]).toEqual([
+      [2, 32],
+      [6, 32],
+    ]);
+  });
+});

@@ -268,9 +268,13 @@ struct Vector {
     __m256i blocks_;
   };
 
-  static void decodeScales(const Scales& scales, int64_t first, int64_t count, float* decoded) {
-    cpu::decodeScales(scales, first, count, decoded);
-  }
+  struct ScaleDecoder {
+    explicit ScaleDecoder(const Scales& scales) : scales(scales) {}
+    void operator()(int64_t first, int64_t count, float* decoded) const {
+      decodeScales(scales, first, count, decoded);
+    }
+    Scales scales;
+  };
 };
 
 }  // namespace

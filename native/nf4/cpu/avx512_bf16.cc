@@ -37,10 +37,7 @@ struct Vector {
   }
 
   using Spread = cpu::Spread;
-
-  static void decodeScales(const Scales& scales, int64_t first, int64_t count, float* decoded) {
-    cpu::decodeScales(scales, first, count, decoded);
-  }
+  using ScaleDecoder = cpu::ScaleDecoder;
 };
 
 }  // namespace

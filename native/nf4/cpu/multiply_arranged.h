@@ -20,6 +20,7 @@ constexpr int64_t kGroup = Vector::kLanes * Vector::kCodesPerLane;
 constexpr int64_t kColumnsAtOnce = 16;
 constexpr int64_t kMaxChunk = 12288;    // values of a row
 constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
+constexpr int64_t kAhead = 4096;        // bytes
 constexpr int64_t kMaxScales = kMaxChunk / kMinBlockSize;
 
 // The bits to shift a lane by, little-endian: the first of two codes is in the high half of a byte.
@@ -28,11 +29,25 @@ constexpr int shiftOf(int code) { return code * 4 ^ 4; }
 template <int Batch>
 using Sums = typename Vector::Floats[Batch];
 
+// What the columns of a product share.
+struct Setting {
+  explicit Setting(const Product& p)
+      : spread(p.blockSize),
+        decoder(p.scales),
+        blockShift(__builtin_ctzll(static_cast<unsigned long long>(p.blockSize))),
+        wholeBlocks(p.inFeatures % p.blockSize == 0) {}
+
+  const typename Vector::Spread spread;
+  const typename Vector::ScaleDecoder decoder;
+  const int blockShift;
+  const bool wholeBlocks;  // in every column
+};
+
 // The absmax of the blocks at and after a position.
-inline const float* scalesFrom(const Scales& scales, int64_t firstBlock, int64_t blocks,
-                               float* decoded) {
+inline const float* scalesFrom(const Scales& scales, const Setting& setting, int64_t firstBlock,
+                               int64_t blocks, float* decoded) {
   if (scales.codes == nullptr) return scales.absmax + firstBlock;
-  Vector::decodeScales(scales, firstBlock, blocks, decoded);
+  setting.decoder(firstBlock, blocks, decoded);
   return decoded;
 }
 
@@ -59,9 +74,10 @@ inline __attribute__((always_inline)) void addCode(const typename Vector::Codes 
 
 // Adds the products over [k, k + count), a multiple of the group, to `totals`.
 template <int Batch, int Columns>
-void addChunk(const Product& p, const typename Vector::Spread& spread, int blockShift, int64_t n,
-              int64_t k, int64_t count, Sums<Batch>* totals) {
-  float decoded[Columns][kMaxScales + 1];
+void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, int64_t count,
+              Sums<Batch>* totals) {
+  const int blockShift = setting.blockShift;
+  float decoded[Columns * (kMaxScales + 1)];
   const uint8_t* bytes[Columns];
   const float* scales[Columns];
   int64_t offsets[Columns];  // within the first block
@@ -73,7 +89,16 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
     const int64_t blocks = ((position + count - 1) >> blockShift) + 1 - firstBlock;
     bytes[c] = p.packed + position / 2;
     offsets[c] = position - (firstBlock << blockShift);
-    scales[c] = scalesFrom(p.scales, firstBlock, blocks, decoded[c]);
+    // Whole columns' blocks follow each other: fewer and longer calls.
+    const bool together = setting.wholeBlocks && count == p.inFeatures;
+    if (!together) {
+      scales[c] = scalesFrom(p.scales, setting, firstBlock, blocks,
+                             decoded + c * (kMaxScales + 1));
+    } else if (c == 0) {
+      scales[0] = scalesFrom(p.scales, setting, firstBlock, Columns * blocks, decoded);
+    } else {
+      scales[c] = scales[0] + c * blocks;
+    }
   }
   typename Vector::Floats total[Columns][Batch];
 #pragma GCC unroll 8
@@ -81,7 +106,14 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
 #pragma GCC unroll 8
     for (int m = 0; m < Batch; m++) total[c][m] = totals[c][m];
   }
-  const int64_t ahead = Columns * p.inFeatures / 2;
+  // Whole steps of columns, and far enough that the memory answers in time.
+  const int64_t step = Columns * p.inFeatures / 2;
+  const int64_t ahead = step * ((kAhead + step - 1) / step);
+  if (p.scales.codes != nullptr && k == 0) {
+    const uint8_t* next = p.scales.codes + ((n * p.inFeatures + 2 * ahead) >> blockShift);
+    const int64_t bytesOfStep = (2 * step) >> blockShift;
+    for (int64_t i = 0; i <= bytesOfStep; i += 64) __builtin_prefetch(next + i);
+  }
   const X* x = static_cast<const X*>(p.x) + k;
   for (int64_t done = 0; done < count; done += kGroup) {
     typename Vector::Codes codes[Columns];
@@ -93,7 +125,7 @@ void addChunk(const Product& p, const typename Vector::Spread& spread, int block
     addCode<Batch, Columns, 0>(codes, x + done, p.inFeatures, sums);
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; c++) {
-      const auto scale = spread(scales[c] + ((offsets[c] + done) >> blockShift));
+      const auto scale = setting.spread(scales[c] + ((offsets[c] + done) >> blockShift));
 #pragma GCC unroll 8
       for (int m = 0; m < Batch; m++) {
         total[c][m] = Vector::multiplyAdd(sums[c][m], scale, total[c][m]);
@@ -113,8 +145,7 @@ void multiplyRows(const Product& p, int64_t begin, int64_t end) {
   // wait for x, so that there two columns are better even where a group's sums go to memory.
   constexpr bool kPairs = sizeof(X) == 2;
   constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 || kPairs ? 2 : 1;
-  const typename Vector::Spread spread(p.blockSize);
-  const int blockShift = __builtin_ctzll(static_cast<unsigned long long>(p.blockSize));
+  const Setting setting(p);
   const int64_t chunk =
       Batch <= 2 ? kMaxChunk / kGroup * kGroup
                  : kChunkBytes / (Batch * static_cast<int64_t>(sizeof(X))) / kGroup * kGroup;
@@ -128,10 +159,10 @@ void multiplyRows(const Product& p, int64_t begin, int64_t end) {
       const int64_t count = p.inFeatures - k < chunk ? p.inFeatures - k : chunk;
       int64_t c = 0;
       for (; c + kTogether <= columns; c += kTogether) {
-        addChunk<Batch, kTogether>(p, spread, blockShift, first + c, k, count, totals + c);
+        addChunk<Batch, kTogether>(p, setting, first + c, k, count, totals + c);
       }
       for (; c < columns; c++) {
-        addChunk<Batch, 1>(p, spread, blockShift, first + c, k, count, totals + c);
+        addChunk<Batch, 1>(p, setting, first + c, k, count, totals + c);
       }
     }
     for (int64_t c = 0; c < columns; c++) {

@@ -202,9 +202,13 @@ struct Vector {
     Floats operator()(const float* scales) const { return vdupq_n_f32(*scales); }
   };
 
-  static void decodeScales(const Scales& scales, int64_t first, int64_t count, float* decoded) {
-    for (int64_t i = 0; i < count; i++) decoded[i] = decodeScale(scales, first + i);
-  }
+  struct ScaleDecoder {
+    explicit ScaleDecoder(const Scales& scales) : scales(scales) {}
+    void operator()(int64_t first, int64_t count, float* decoded) const {
+      for (int64_t i = 0; i < count; i++) decoded[i] = decodeScale(scales, first + i);
+    }
+    Scales scales;
+  };
 };
 
 }  // namespace

@@ -11,8 +11,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-#ifdef PARE_NF4_X86
-
 // Fewer queries, as in a step of generation, are not worth the packing of the keys.
 constexpr int64_t kFewestQueries = 16;
 
@@ -47,6 +45,48 @@ Tensor headsLike(const Tensor& heads) {
   return at::empty({heads.size(0), heads.size(2), heads.size(1), heads.size(3)}, heads.options())
       .transpose(1, 2);
 }
+
+// The mask as maskOf wants it.
+std::optional<Tensor> expanded(const std::optional<Tensor>& mask, const Tensor& q,
+                               const Tensor& k) {
+  if (!mask) return mask;
+  // Any other dtype is rare, and float32 holds it.
+  const bool known = mask->scalar_type() == at::kBool || mask->scalar_type() == at::kBFloat16;
+  const Tensor rows = (known ? *mask : mask->to(at::kFloat))
+                          .expand({q.size(0), q.size(1), q.size(2), k.size(2)});
+  return rows.stride(3) == 1 || rows.size(3) == 1 ? rows : rows.contiguous();
+}
+
+// Head after head and query after query.
+Tensor attendFew(const Tensor& q, const Tensor& k, const Tensor& v,
+                 const std::optional<Tensor>& mask, bool causal, double scale) {
+  const int64_t batch = q.size(0), heads = q.size(1), group = heads / k.size(1);
+  const fused::HeadSizes sizes{q.size(2), k.size(2), q.size(3), static_cast<float>(scale)};
+  Tensor out = headsLike(q);
+  fused::withElement(q, [&]<typename T>(T*) {
+    const int64_t grain = fused::grain(sizes.queries * sizes.keys * sizes.headDim);
+    at::parallel_for(0, batch * heads, grain, [&](int64_t begin, int64_t end) {
+      std::vector<float> scores(sizes.keys), sums(sizes.headDim);
+      for (int64_t i = begin; i < end; i++) {
+        const int64_t b = i / heads, h = i % heads;
+        const fused::Mask rows = maskOf(mask, causal, b, h);
+        const auto at = [&](const Tensor& t, int64_t head) {
+          return b * t.stride(0) + head * t.stride(1);
+        };
+        for (int64_t query = 0; query < sizes.queries; query++) {
+          fused::attendOne(fused::in<T>(q) + at(q, h) + query * q.stride(2),
+                           fused::in<T>(k) + at(k, h / group), k.stride(2),
+                           fused::in<T>(v) + at(v, h / group), v.stride(2), sizes, rows, query,
+                           fused::out<T>(out) + at(out, h) + query * out.stride(2), scores.data(),
+                           sums.data());
+        }
+      }
+    });
+  });
+  return out;
+}
+
+#ifdef PARE_NF4_X86
 
 // Calls `work(batch, kvHead, firstHead, lastHead, part)` on all threads: heads that share keys are
 // worked on together, as far as there is work for every thread. Returns the number of parts.
@@ -133,21 +173,23 @@ struct Attention : torch::autograd::Function<Attention> {
   }
 };
 
+#endif
+
 Tensor withUnitStride(const Tensor& heads) {
   return heads.stride(3) == 1 && heads.stride(2) % 2 == 0 ? heads : heads.contiguous();
 }
 
 }  // namespace
 
-static bool fits(const Tensor& q, const Tensor& k, const Tensor& v,
-                 const std::optional<Tensor>& mask, double dropoutP) {
+static bool inBFloat16(const Tensor& q) {
+#ifdef PARE_NF4_X86
   static const bool supported = fused::hasBFloat16Attention();
-  return supported && fused::fits({&q, &k, &v}) && q.scalar_type() == at::kBFloat16 &&
-         q.size(2) >= kFewestQueries && k.size(2) > 0 && q.size(0) > 0 && q.size(3) % 16 == 0 &&
-         v.size(3) == q.size(3) && dropoutP == 0 && (!mask || !mask->requires_grad());
-}
-
+  return supported && q.scalar_type() == at::kBFloat16 && q.size(2) >= kFewestQueries &&
+         q.size(3) % 16 == 0;
+#else
+  return false;
 #endif
+}
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                  const std::optional<Tensor>& mask, double dropoutP, bool causal, double scale) {
@@ -156,18 +198,18 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         q.size(0) == k.size(0) && q.size(3) == k.size(3),
                     "attention: q ", q.sizes(), ", k ", k.sizes(), " and v ", v.sizes(),
                     " do not fit; they need [batch, heads, time, headDim]");
+  const bool own = fused::fits({&q, &k, &v}) && q.numel() > 0 && k.numel() > 0 && dropoutP == 0 &&
+                   (!mask || !mask->requires_grad());
+  const bool learns = at::GradMode::is_enabled() &&
+                      (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  if (own && !learns && q.size(2) < kFewestQueries) {
+    return attendFew(withUnitStride(q), withUnitStride(k), withUnitStride(v), expanded(mask, q, k),
+                     causal, scale);
+  }
 #ifdef PARE_NF4_X86
-  if (fits(q, k, v, mask, dropoutP)) {
-    std::optional<Tensor> rows;
-    if (mask) {
-      // Any dtype else is rare, and float32 holds it.
-      const bool known = mask->scalar_type() == at::kBool || mask->scalar_type() == at::kBFloat16;
-      const Tensor whole = known ? *mask : mask->to(at::kFloat);
-      rows = whole.expand({q.size(0), q.size(1), q.size(2), k.size(2)});
-      if (rows->stride(3) != 1) rows = rows->contiguous();
-    }
-    return Attention::apply(withUnitStride(q), withUnitStride(k), withUnitStride(v), rows, causal,
-                            scale);
+  if (own && inBFloat16(q)) {
+    return Attention::apply(withUnitStride(q), withUnitStride(k), withUnitStride(v),
+                            expanded(mask, q, k), causal, scale);
   }
 #endif
   const int64_t group = q.size(1) / k.size(1);

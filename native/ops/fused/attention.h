@@ -32,6 +32,16 @@ struct HeadSizes {
   float scale;
 };
 
+// Query `query` of a head over keys and values at these strides; `scores` has room for the keys,
+// `sums` for headDim values.
+struct BFloat16;
+void attendOne(const float* q, const float* keys, int64_t keyStride, const float* values,
+               int64_t valueStride, const HeadSizes& sizes, const Mask& mask, int64_t query,
+               float* out, float* scores, float* sums);
+void attendOne(const BFloat16* q, const BFloat16* keys, int64_t keyStride, const BFloat16* values,
+               int64_t valueStride, const HeadSizes& sizes, const Mask& mask, int64_t query,
+               BFloat16* out, float* scores, float* sums);
+
 bool hasBFloat16Attention();
 
 // Keys and values as the products read them; packed once for the heads that share them.

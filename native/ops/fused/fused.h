@@ -24,6 +24,19 @@ at::Tensor rotary(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 at::Tensor lowRankUpdate(const at::Tensor& result, const at::Tensor& x, const at::Tensor& a,
                          const at::Tensor& b, double scale);
 
+// Copies keys and values [batch, heads, time, headDim] of new positions behind the `length` positions
+// in a cache of [batch, heads, capacity, headDim]. Returns views of all positions so far.
+std::vector<at::Tensor> cacheAppend(at::Tensor cachedKeys, at::Tensor cachedValues,
+                                    const at::Tensor& keys, const at::Tensor& values,
+                                    int64_t length);
+
+// Rows of x that `fewRowsLinear` takes.
+constexpr int64_t kFewRows = 8;
+bool fewRowsFit(const at::Tensor& x, const at::Tensor& weight);
+// x [..., in] times weight [out, in] transposed plus bias, of bfloat16. Not differentiable.
+at::Tensor fewRowsLinear(const at::Tensor& x, const at::Tensor& weight,
+                         const std::optional<at::Tensor>& bias);
+
 // softmax(scale q k^T + mask) v: q [batch, heads, queries, headDim], k and v [batch, kvHeads, keys,
 // headDim], where heads / kvHeads neighbouring heads share keys and values. `mask` is boolean
 // (true = attend) or additive, broadcast to [batch, heads, queries, keys].
