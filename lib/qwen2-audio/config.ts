@@ -3,6 +3,8 @@
  * form and that of transformers 5, with the defaults of `Qwen2AudioConfig` for absent keys.
  */
 import { PareError } from '../errors';
+import { findLanguage } from '../text';
+import { samplingDefaults, type SamplingDefaults } from './generation-config';
 
 /** config.json cannot be used. */
 export class ConfigError extends PareError {}
@@ -37,6 +39,10 @@ export interface Qwen2AudioConfig {
   audioTokenIndex: number;
   eosTokenIds: number[];
   padTokenId: number;
+  /** What generation_config.json recommends for sampling; nothing of it is used unasked. */
+  samplingDefaults: SamplingDefaults;
+  /** Codes of the languages that it was trained to translate into, if it says so (`pare` entry). */
+  targetLanguages?: string[];
   /** The file as it was read; unknown keys are written back. */
   raw: Record<string, unknown>;
 }
@@ -89,8 +95,18 @@ function divides(part: number, whole: number, what: string, where: string): void
   throw new ConfigError(`${where}: ${what} (${whole} by ${part}); fetch the file again`);
 }
 
+/** Languages of `"pare": {"target_languages": [...]}`, which only `saveModel` of pare writes. */
+function targetLanguages(raw: Json): string[] | undefined {
+  const entry = raw.pare as Json | null | undefined;
+  const languages = entry?.target_languages;
+  if (!Array.isArray(languages)) return undefined;
+  const codes = languages.flatMap((language) => findLanguage(String(language))?.code ?? []);
+  return codes.length > 0 ? codes : undefined;
+}
+
 /**
- * @param generation generation_config.json, whose end-of-sequence ids come first
+ * @param generation generation_config.json; its end-of-sequence ids are the ones, if it has any,
+ * as in transformers
  * @param where the file's name, for errors
  * @throws ConfigError for another architecture, missing or impossible values
  */
@@ -115,8 +131,8 @@ export function parseConfig(
   only(t, 'use_sliding_window', false, where);
   only(t, 'hidden_act', 'silu', where);
   only(a, 'activation_function', 'gelu', where);
-  const eos = [...ids(generation.eos_token_id), ...ids(t.eos_token_id), ...ids(raw.eos_token_id)];
-  const eosTokenIds = eos.length > 0 ? [...new Set(eos)] : [151645, 151643];
+  const eos = [generation, t, raw].map((file) => ids(file.eos_token_id));
+  const eosTokenIds = [...new Set(eos.find(({ length }) => length > 0) ?? [151645, 151643])];
   const audio: AudioConfig = {
     numMelBins: size(a, 'num_mel_bins', 128, where),
     encoderLayers: size(a, 'encoder_layers', 32, where),
@@ -151,6 +167,8 @@ export function parseConfig(
     audioTokenIndex: positive(raw, 'audio_token_index', 151646, where),
     eosTokenIds,
     padTokenId: ids(generation.pad_token_id)[0] ?? ids(t.pad_token_id)[0] ?? eosTokenIds[0]!,
+    samplingDefaults: samplingDefaults(generation),
+    targetLanguages: targetLanguages(raw),
     raw,
   };
 }

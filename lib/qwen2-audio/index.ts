@@ -1,6 +1,15 @@
 export { Batch, collate, type CollateOptions, type Example } from './batch';
 export { ConfigError, parseConfig, type Qwen2AudioConfig } from './config';
-export { encodeAudio, generate, type GenerateOptions } from './generate';
+export { generate, generateSequences, generateSteps } from './generate';
+export {
+  GenerationError,
+  resolveGeneration,
+  type GeneratedSequence,
+  type GenerateOptions,
+  type GenerationConfig,
+  type SamplingDefaults,
+} from './generation-config';
+export { encodeAudio } from './prefill';
 export { ModelInputError, Qwen2Audio, skeleton } from './model';
 export { audioTokenCount } from './lengths';
 export { adapterFolder, adapterOf, CheckpointError, readConfig } from './folder';

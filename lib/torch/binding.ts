@@ -89,6 +89,7 @@ export interface Binding {
   ): Result<Id>;
   // native/ops/random.cc; generator -1 is libtorch's default
   generator(seed: number): Result<number>;
+  seedGenerator(generator: number, seed: number): Result<true>;
   manualSeed(seed: number): Result<true>;
   generatorState(generator: number): Result<Id>;
   setGeneratorState(generator: number, state: Id): Result<true>;

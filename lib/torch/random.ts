@@ -14,6 +14,11 @@ export class Generator {
     this.index = ok(binding.generator(seed));
   }
 
+  /** Begins anew, as a generator made with this seed. */
+  manualSeed(seed: number): void {
+    ok(binding.seedGenerator(this.index, seed));
+  }
+
   getState(): Uint8Array {
     return readState(this.index);
   }

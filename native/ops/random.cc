@@ -16,6 +16,11 @@ void registerRandom(Registry& registry) {
     call.state.generators.push_back(at::detail::createCPUGenerator(static_cast<uint64_t>(seed)));
     return static_cast<int64_t>(call.state.generators.size() - 1);
   }>("generator");
+  registry.add<[](Gen which, int64_t seed) {
+    at::Generator generator = which.value_or(at::detail::getDefaultCPUGenerator());
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(static_cast<uint64_t>(seed));
+  }>("seedGenerator");
   registry.add<[](int64_t seed) { at::manual_seed(static_cast<uint64_t>(seed)); }>("manualSeed");
   // -1 means libtorch's default generator, which other threads may use at the same time.
   registry.add<[](Gen which) {

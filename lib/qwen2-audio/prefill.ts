@@ -1,0 +1,29 @@
+/** The first pass of generation: audio and prompt, up to the state that the first token follows from. */
+import { noGrad, scope, type Tensor } from '../torch';
+import type { Batch } from './batch';
+import type { KeyValueCache } from './cache';
+import type { Qwen2Audio } from './model';
+
+/** Audio features [sum of audio tokens, hidden] of a batch, without gradients. */
+export function encodeAudio(model: Qwen2Audio, batch: Batch): Tensor {
+  return scope(() => noGrad(() => model.project(model.encode(batch), batch)));
+}
+
+/**
+ * Hidden states [rows, hidden] of the last positions of a batch padded on the left; the cache has
+ * all positions afterwards.
+ * @param audioFeatures if they are known already ({@link encodeAudio})
+ */
+export function prefill(
+  model: Qwen2Audio,
+  batch: Batch,
+  cache: KeyValueCache,
+  audioFeatures: Tensor = model.project(model.encode(batch), batch),
+): Tensor {
+  const hidden = model.decode(model.embed(batch, audioFeatures), {
+    rotary: model.rotary(batch.positionIds),
+    mask: batch.mask(model.dtype),
+    cache,
+  });
+  return hidden.select(1, hidden.size(1) - 1);
+}
