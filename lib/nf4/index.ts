@@ -1,7 +1,7 @@
 /** The 4-bit NormalFloat format of QLoRA and bitsandbytes, and the modules that use it. */
 export { Embedding4bit } from './embedding-4bit';
 export { Linear4bit, type Linear4bitOptions } from './linear-4bit';
-export { isQuantized, PackedModule } from './packed-module';
+export { isQuantized, PackedModule, packStateDict } from './packed-module';
 export { QuantState, type NestedState } from './quant-state';
 export { QuantStateError, type BlockSize, type FloatDType } from './quant-state-json';
 export {

@@ -1,15 +1,17 @@
 /** Reading Hugging Face checkpoints. */
 import { join } from 'node:path';
+import { PareError } from '../errors';
 import {
   Embedding4bit,
   isQuantized,
   Linear4bit,
   PackedModule,
+  packStateDict,
   QuantState,
   QuantStateError,
   type FloatDType,
 } from '../nf4';
-import { keep, nn, scope, type DType, type Tensor } from '../torch';
+import { cudaIsAvailable, keep, nn, scope, type DType, type Tensor } from '../torch';
 import { isFloating } from '../torch/dtype';
 import { readSafetensors } from '../torch/safetensors';
 import { ConfigError, type Qwen2AudioConfig } from './config';
@@ -20,6 +22,28 @@ import { isDerived, publicTensorName } from './names';
 export interface LoadOptions {
   /** Converts floating-point weights; as stored by default. 4-bit weights stay. */
   dtype?: DType;
+  /**
+   * Packs every linear layer but lm_head into 4 bits, from the dtype that it is stored in, one by
+   * one. What the checkpoint itself has packed stays, and nothing is packed beside it.
+   */
+  quantization?: 'nf4';
+  /** `cpu` (by default), `cuda` or `cuda:1`. */
+  device?: string;
+}
+
+/** The device that is asked for is not there. */
+export class DeviceError extends PareError {}
+
+/** @throws DeviceError */
+function checkDevice(device: string): void {
+  if (device === 'cpu') return;
+  if (!/^cuda(?::\d+)?$/.test(device)) {
+    throw new DeviceError(`there is no device ${device}; give cpu, cuda or cuda:0`);
+  }
+  if (cudaIsAvailable()) return;
+  throw new DeviceError(
+    `device ${device}: this machine or this build has no CUDA; give cpu, or see pare doctor`,
+  );
 }
 
 const embeddingsName = 'language_model.model.embed_tokens';
@@ -56,6 +80,8 @@ function addTensors(state: Map<string, Tensor>, path: string): void {
  * @throws CheckpointError, ConfigError, SafetensorsError, QuantStateError naming the file
  */
 export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
+  const { quantization, device = 'cpu' } = options;
+  checkDevice(device);
   const config = readConfig(dir);
   const state = readStateDict(dir);
   let model: Qwen2Audio | undefined;
@@ -63,6 +89,8 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
     checkLayerCount(dir, config, state);
     checkWidths(dir, config, state);
     model = new Qwen2Audio(config);
+    if (quantization === 'nf4' && !isPacked(state)) packLinears(dir, model, state);
+    if (device !== 'cpu') moveTo(device, state);
     nn.replaceModules(model, (name, module) => {
       if (!isQuantized(state, name)) return undefined;
       if (name === embeddingsName) {
@@ -85,6 +113,28 @@ export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
     for (const tensor of state.values()) tensor.dispose();
     model?.dispose();
     throw error;
+  }
+}
+
+/** Whether the checkpoint has been quantised already. */
+function isPacked(state: ReadonlyMap<string, Tensor>): boolean {
+  return [...state.keys()].some((name) => name.includes('.quant_state.'));
+}
+
+function packLinears(dir: string, model: Qwen2Audio, state: Map<string, Tensor>): void {
+  for (const [name, module] of model.namedModules()) {
+    const isPlain = !(module instanceof nn.Linear) || name.endsWith('lm_head');
+    if (isPlain || !state.has(`${name}.weight`)) continue;
+    readPacked(dir, () => packStateDict(state, name));
+  }
+}
+
+/** All but the JSON of packed weights, which is read here. */
+function moveTo(device: string, state: Map<string, Tensor>): void {
+  for (const [name, tensor] of state) {
+    if (name.includes('.quant_state.')) continue;
+    state.set(name, tensor.to(tensor.dtype, device));
+    tensor.dispose();
   }
 }
 
@@ -183,7 +233,11 @@ function assignAll(
     for (const [own, target] of [...module.ownTensors()]) {
       const name = prefix === '' ? own : `${prefix}.${own}`;
       used.add(name);
-      if (module instanceof PackedModule) continue;
+      if (module instanceof PackedModule) {
+        // The module has handles of its own to what is stored.
+        state.get(name)?.dispose();
+        continue;
+      }
       const source = state.get(name);
       if (source === undefined) throw missing(dir, name);
       checkShape(dir, name, source.shape, target.shape);

@@ -211,6 +211,21 @@ describe('an NF4 checkpoint', () => {
     }
   });
 
+  test('is what comes of packing a plain one at load, as transformers does', async () => {
+    const before = memory().handles;
+    const model = loadModel(tinyFolder, { quantization: 'nf4' });
+    expect(memory().handles - before).toBe(model.stateDict().size);
+    expectSameTensors(model.stateDict(), quantizeLinears(loadTiny()).stateDict());
+    expect(await say(model)).toEqual(greedyNf4.greedyBatch);
+    const bfloat16 = loadModel(tinyFolder, { quantization: 'nf4', dtype: 'bfloat16' });
+    for (const [name, tensor] of bfloat16.stateDict()) {
+      if (name.includes('q_proj.weight')) {
+        expect(tensor.toArray()).toEqual(model.stateDict().get(name)!.toArray());
+      }
+      if (name.endsWith('norm.weight')) expect(tensor.dtype).toBe('bfloat16');
+    }
+  });
+
   test('with the rest in bfloat16 keeps its 4-bit weights', () => {
     const quantized = quantizeLinears(loadTiny());
     saveModel(target, quantized, undefined, { dtype: 'bfloat16' });
