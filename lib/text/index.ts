@@ -1,4 +1,5 @@
 export { TokenizerError } from './pretrained-file';
+export { TextStream } from './text-stream';
 export { Tokenizer, type DecodeOptions } from './tokenizer';
 export {
   ChatTemplate,
