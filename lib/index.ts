@@ -2,6 +2,7 @@
 export { PareError } from './errors';
 export {
   SpeechTranslator,
+  TargetLanguageWarning,
   type BatchRequest,
   type SpeechInput,
   type Translation,
@@ -19,6 +20,7 @@ export * as nf4 from './nf4';
 export * as lora from './lora';
 export * as audio from './audio';
 export * as text from './text';
+export * as hub from './hub';
 export * as qwen2Audio from './qwen2-audio';
 export * as data from './data';
 export * as metrics from './metrics';

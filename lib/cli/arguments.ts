@@ -13,6 +13,47 @@ export function positiveInteger(text: string): number {
   throw new InvalidArgumentError('It must be a whole number of at least 1.');
 }
 
+/** For commander: a number. */
+export function anyNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('It must be a number.');
+}
+
+/** For commander: a number above 0. */
+export function positiveNumber(text: string): number {
+  const value = anyNumber(text);
+  if (value > 0) return value;
+  throw new InvalidArgumentError('It must be a number above 0.');
+}
+
+/** For commander: a number above 0 and at most 1. */
+export function probability(text: string): number {
+  const value = anyNumber(text);
+  if (value > 0 && value <= 1) return value;
+  throw new InvalidArgumentError('It must be a number above 0 and at most 1.');
+}
+
+/** For commander: a whole number of at least 0. */
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('It must be a whole number of at least 0.');
+}
+
+/** For commander: what seeds a generator of random numbers. */
+export function seed(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 2 ** 32) return value;
+  throw new InvalidArgumentError('It must be a whole number from 0 to 4294967295.');
+}
+
+/** For commander: where tensors are. */
+export function device(text: string): string {
+  if (/^(?:cpu|cuda(?::\d+)?)$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be cpu, cuda or cuda:0.');
+}
+
 /** For commander: `3,5,8-10` is [3, 5, 8, 9, 10]. */
 export function layerList(text: string): number[] {
   const layers = text.split(',').flatMap((part) => {

@@ -176,8 +176,14 @@ export function parseConfig(
 /**
  * config.json for a model of `numHiddenLayers` decoder layers: as read, with the layer count set,
  * `layer_types` cut and the embeddings' tying spelled out, so that it reloads anywhere.
+ * @param languages that it was trained to translate into; those that are there by default
  */
-export function configJson(config: Qwen2AudioConfig, numHiddenLayers: number, dtype: string): Json {
+export function configJson(
+  config: Qwen2AudioConfig,
+  numHiddenLayers: number,
+  dtype: string,
+  languages?: readonly string[],
+): Json {
   const text = { ...(config.raw.text_config as Json) };
   text.num_hidden_layers = numHiddenLayers;
   text.layer_types = Array.from({ length: numHiddenLayers }, () => 'full_attention');
@@ -189,5 +195,6 @@ export function configJson(config: Qwen2AudioConfig, numHiddenLayers: number, dt
     tie_word_embeddings: false,
     dtype,
     torch_dtype: dtype,
+    ...(languages && { pare: { ...(config.raw.pare as Json), target_languages: languages } }),
   };
 }

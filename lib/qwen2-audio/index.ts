@@ -13,7 +13,7 @@ export { encodeAudio } from './prefill';
 export { ModelInputError, Qwen2Audio, skeleton } from './model';
 export { audioTokenCount } from './lengths';
 export { adapterFolder, adapterOf, CheckpointError, readConfig } from './folder';
-export { loadModel, type LoadOptions } from './load';
+export { DeviceError, loadModel, type LoadOptions } from './load';
 export {
   AudioTooLongError,
   AudioTooShortError,
@@ -22,4 +22,5 @@ export {
   translationInstruction,
   translatorSystemPrompt,
 } from './processor';
+export { resolveCheckpoint, type ResolveOptions } from './resolve';
 export { saveModel, type SaveOptions } from './save';

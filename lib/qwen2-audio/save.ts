@@ -17,6 +17,11 @@ export interface SaveOptions {
   dtype?: DType;
   /** Bytes a file at most, unless one tensor is larger; 5 GB by default. */
   maxShardSize?: number;
+  /**
+   * Names or codes of the languages that the model was trained to translate into. It says so when
+   * it is asked for another. What the model was loaded with by default.
+   */
+  targetLanguages?: readonly string[];
 }
 
 /**
@@ -36,7 +41,7 @@ export function saveModel(
   try {
     mkdirSync(temporary, { recursive: true });
     const dtype = options.dtype ?? model.dtype;
-    const json = configJson(model.config, model.layers.length, dtype);
+    const json = configJson(model.config, model.layers.length, dtype, options.targetLanguages);
     const quantization = quantizationConfig(model, dtype);
     if (quantization !== undefined) json.quantization_config = quantization;
     else delete json.quantization_config;

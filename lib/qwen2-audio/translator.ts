@@ -2,54 +2,31 @@
 import { loadAudio } from '../audio';
 import { named } from '../errors';
 import { loadAdapter, type LoraAdapter } from '../lora';
-import { type DType } from '../torch';
-import { collate, type Example } from './batch';
+import { findLanguage, TextStream } from '../text';
+import { collate, type Batch, type Example } from './batch';
 import { adapterOf } from './folder';
-import { generate } from './generate';
+import { generateSequences, generateSteps } from './generate';
+import type { GeneratedSequence } from './generation-config';
 import { loadModel } from './load';
 import type { Qwen2Audio } from './model';
 import { Processor, ProcessorError, translationInstruction } from './processor';
+import { resolveCheckpoint } from './resolve';
+import {
+  TargetLanguageWarning,
+  TranslatorError,
+  type Alternative,
+  type BatchRequest,
+  type SpeechInput,
+  type Translation,
+  type TranslationOutcome,
+  type TranslationRequest,
+  type TranslatorOptions,
+} from './translation';
 
-/** A path, or samples: mono, 16 kHz, [-1, 1]. */
-export type SpeechInput = string | Float32Array;
+export type * from './translation';
+export { TargetLanguageWarning, TranslatorError } from './translation';
 
-export interface TranslatorOptions {
-  /** Converts floating-point weights; as stored by default. */
-  dtype?: DType;
-  /** Folder of an adapter in PEFT's format; by default the checkpoint's own, in `adapter/`. */
-  adapter?: string;
-}
-
-export interface TranslationRequest {
-  /** The target language, by English name or two-letter code: `German`, `de`. */
-  to?: string;
-  /** In place of the translation prompt; `to` is then not needed. */
-  instruction?: string;
-  /** 128 by default. */
-  maxNewTokens?: number;
-  signal?: AbortSignal;
-}
-
-export interface BatchRequest extends TranslationRequest {
-  /** Utterances decoded together, 8 by default. The result does not depend on it. */
-  batchSize?: number;
-  /** Hears at the beginning and after each batch. */
-  onProgress?: (done: number, total: number) => void;
-}
-
-export interface Translation {
-  /** Without special tokens, trimmed. */
-  text: string;
-  /** As generated; the end-of-sequence id is the last where it was reached. */
-  tokenIds: number[];
-  /** Wall time; of a batch's decoding, the utterance's equal share. */
-  seconds: number;
-}
-
-/** What came of one input; `error` where its audio cannot be read or does not fit the model. */
-export type TranslationOutcome =
-  | { index: number; translation: Translation; error?: undefined }
-  | { index: number; translation?: undefined; error: unknown };
+const defaultMaxNewTokens = 128;
 
 interface Prepared {
   index: number;
@@ -60,36 +37,51 @@ interface Prepared {
 
 /**
  * ```ts
- * const translator = SpeechTranslator.load('checkpoints/student');
+ * const translator = await SpeechTranslator.load('checkpoints/student');
  * const { text } = await translator.translate('talk.wav', { to: 'German' });
  * translator.dispose();
  * ```
  */
 export class SpeechTranslator {
   readonly adapter: LoraAdapter | undefined;
+  readonly #onWarning: (warning: TargetLanguageWarning) => void;
+  readonly #warned = new Set<string>();
+  #disposed = false;
 
   /** Takes the model, and the adapter that is attached to it, over. */
   constructor(
     readonly model: Qwen2Audio,
     readonly processor: Processor,
     adapter?: LoraAdapter,
+    {
+      onWarning = (warning) => process.emitWarning(warning),
+    }: Pick<TranslatorOptions, 'onWarning'> = {},
   ) {
     this.adapter = adapter;
+    this.#onWarning = onWarning;
   }
 
   /**
-   * Loads a checkpoint folder with its processor, and its adapter if it has one.
+   * Loads a checkpoint with its processor, and its adapter if it has one.
+   * @param pathOrHubName a folder, or `owner/name` on the Hugging Face hub, of which the files that
+   * are needed are fetched into its cache (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN count)
    * @throws CheckpointError, ConfigError, SafetensorsError, QuantStateError, LoraError,
-   * TokenizerError, FileError naming the file
+   * TokenizerError, FileError naming the file; DeviceError, HubError; the signal's reason
    */
-  static load(dir: string, options: TranslatorOptions = {}): SpeechTranslator {
-    const model = loadModel(dir, { dtype: options.dtype });
+  static async load(
+    pathOrHubName: string,
+    options: TranslatorOptions = {},
+  ): Promise<SpeechTranslator> {
+    const { dtype, quantization, device, signal } = options;
+    const dir = await resolveCheckpoint(pathOrHubName, options);
+    signal?.throwIfAborted();
+    const model = loadModel(dir, { dtype, quantization, device });
     try {
       const processor = Processor.fromPretrained(dir, model.config);
       const adapterDir = adapterOf(dir, options.adapter);
       const adapter = adapterDir === undefined ? undefined : loadAdapter(adapterDir, model);
       model.eval();
-      return new SpeechTranslator(model, processor, adapter);
+      return new SpeechTranslator(model, processor, adapter, options);
     } catch (error) {
       model.dispose();
       throw error;
@@ -97,8 +89,9 @@ export class SpeechTranslator {
   }
 
   /**
-   * Translates one utterance, greedily. Yields to the event loop between tokens.
-   * @throws FileError, AudioError (AudioTooLongError over the encoder's window)
+   * Translates one utterance. Yields to the event loop between tokens.
+   * @throws FileError, AudioError (AudioTooLongError over the encoder's window), GenerationError,
+   * TranslatorError, and the signal's reason
    */
   async translate(audio: SpeechInput, request: TranslationRequest): Promise<Translation> {
     const [translation] = await this.translateBatch([audio], request);
@@ -143,8 +136,47 @@ export class SpeechTranslator {
     }
   }
 
-  /** Frees the model and its adapter. */
+  /**
+   * Translates one utterance and gives the text as it is made, in pieces that never split a
+   * character; together they are the text of {@link translate}, which is returned at the end. What
+   * it holds is freed when the loop over it is left.
+   * @throws as {@link translate}; GenerationError for beams, which know their text only at the end
+   */
+  async *stream(
+    audio: SpeechInput,
+    request: TranslationRequest,
+  ): AsyncGenerator<string, Translation> {
+    const { example, error, seconds } = await this.#prepare(0, audio, request);
+    if (example === undefined) throw error;
+    this.#checkLive();
+    const started = performance.now();
+    const text = new TextStream(this.processor.tokenizer);
+    const ids: number[] = [];
+    const batch = collate(this.model, [example], 'left');
+    try {
+      const { maxNewTokens = defaultMaxNewTokens, ...options } = request;
+      for await (const [id] of generateSteps(this.model, batch, { maxNewTokens, ...options })) {
+        if (id === undefined) continue;
+        ids.push(id);
+        const piece = text.push(id);
+        if (piece !== '') yield piece;
+        this.#checkLive();
+      }
+    } catch (error) {
+      this.#checkLive();
+      throw error;
+    } finally {
+      freeBatch(batch);
+    }
+    const rest = text.end();
+    if (rest !== '') yield rest;
+    const elapsed = (performance.now() - started) / 1000;
+    return { ...this.#alternative({ ids }), seconds: seconds + elapsed };
+  }
+
+  /** Frees the model and its adapter. What is being translated ends with a TranslatorError. */
   dispose(): void {
+    this.#disposed = true;
     this.model.dispose();
     this.adapter?.dispose();
   }
@@ -153,22 +185,55 @@ export class SpeechTranslator {
     this.dispose();
   }
 
-  async #prepare(index: number, audio: SpeechInput, request: BatchRequest): Promise<Prepared> {
+  #checkLive(): void {
+    if (!this.#disposed) return;
+    throw new TranslatorError('this translator was disposed; load the checkpoint again');
+  }
+
+  async #prepare(
+    index: number,
+    audio: SpeechInput,
+    request: TranslationRequest,
+  ): Promise<Prepared> {
+    this.#checkLive();
+    request.signal?.throwIfAborted();
     const started = performance.now();
-    const instruction = instructionOf(request);
+    const instruction = this.#instruction(request);
     try {
       const samples = typeof audio === 'string' ? await loadAudio(audio) : audio;
+      request.signal?.throwIfAborted();
       const example = this.processor.process({ audio: samples, instruction });
       return { index, example, seconds: (performance.now() - started) / 1000 };
     } catch (error) {
+      request.signal?.throwIfAborted();
       return { index, error: typeof audio === 'string' ? named(audio, error) : error, seconds: 0 };
     }
   }
 
+  #instruction({ to, instruction }: TranslationRequest): string {
+    if (instruction !== undefined) return instruction;
+    if (to === undefined) {
+      throw new ProcessorError('the target language is missing; give one, as { to: "German" }');
+    }
+    const asked = translationInstruction(to);
+    this.#warnOf(to);
+    return asked;
+  }
+
+  #warnOf(to: string): void {
+    const { targetLanguages: known } = this.model.config;
+    const { code, name } = findLanguage(to)!;
+    if (known === undefined || known.includes(code) || this.#warned.has(code)) return;
+    this.#warned.add(code);
+    const names = known.map((language) => findLanguage(language)!.name);
+    this.#onWarning(new TargetLanguageWarning(name, names));
+  }
+
   async #translate(
     prepared: readonly Prepared[],
-    request: BatchRequest,
+    request: TranslationRequest,
   ): Promise<TranslationOutcome[]> {
+    this.#checkLive();
     const started = performance.now();
     const examples = prepared.flatMap(({ example }) => example ?? []);
     const rows = examples.length > 0 ? await this.#generate(examples, request) : [];
@@ -176,28 +241,37 @@ export class SpeechTranslator {
     let row = 0;
     return prepared.map(({ index, example, error, seconds }) => {
       if (example === undefined) return { index, error };
-      const tokenIds = rows[row++]!;
-      const text = this.processor.tokenizer.decode(tokenIds, { skipSpecialTokens: true }).trim();
-      return { index, translation: { text, tokenIds, seconds: seconds + share } };
+      const alternatives = rows[row++]!.map((sequence) => this.#alternative(sequence));
+      const translation: Translation = { ...alternatives[0]!, seconds: seconds + share };
+      if (alternatives.length > 1) translation.alternatives = alternatives;
+      return { index, translation };
     });
+  }
+
+  #alternative({ ids, score }: GeneratedSequence): Alternative {
+    const { tokenizer } = this.processor;
+    const text = tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
+    return { text, tokenIds: ids, ...(score !== undefined && { score }) };
   }
 
   async #generate(
     examples: readonly Example[],
-    { maxNewTokens = 128, signal }: BatchRequest,
-  ): Promise<number[][]> {
+    { maxNewTokens = defaultMaxNewTokens, ...options }: TranslationRequest,
+  ): Promise<GeneratedSequence[][]> {
     const batch = collate(this.model, examples, 'left');
     try {
-      return await generate(this.model, batch, { maxNewTokens, signal });
+      return await generateSequences(this.model, batch, { maxNewTokens, ...options });
+    } catch (error) {
+      // What a disposed model says is of tensors.
+      this.#checkLive();
+      throw error;
     } finally {
-      batch.inputIds.dispose();
-      batch.inputFeatures.dispose();
+      freeBatch(batch);
     }
   }
 }
 
-function instructionOf({ to, instruction }: TranslationRequest): string {
-  if (instruction !== undefined) return instruction;
-  if (to !== undefined) return translationInstruction(to);
-  throw new ProcessorError('the target language is missing; give one, as { to: "German" }');
+function freeBatch({ inputIds, inputFeatures }: Batch): void {
+  inputIds.dispose();
+  inputFeatures.dispose();
 }

@@ -53,7 +53,7 @@ describe('pare evaluate', () => {
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     const results = jsonLines(stdout);
     expect(results.map(({ language }) => language)).toEqual(['de', 'zh']);
-    const translator = SpeechTranslator.load(model);
+    const translator = await SpeechTranslator.load(model);
     for (const [i, language] of (['de', 'zh'] as const).entries()) {
       const files = sentences.map((_, at) => join(corpus, `audio/${at}.wav`));
       const to = language === 'de' ? 'German' : 'Chinese';

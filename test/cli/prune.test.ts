@@ -36,12 +36,12 @@ describe('pare prune', () => {
     const sound = path('tone.wav');
     writeTone(sound, 1, 400);
     const request = { to: 'German', maxNewTokens: 8 };
-    const full = SpeechTranslator.load(model);
+    const full = await SpeechTranslator.load(model);
     const view = new SpeechTranslator(full.model.withLayers([0, 2, 5]), full.processor);
     const expected = await view.translate(sound, request);
     const unpruned = await full.translate(sound, request);
     full.dispose();
-    const pruned = SpeechTranslator.load(output);
+    const pruned = await SpeechTranslator.load(output);
     const { tokenIds } = await pruned.translate(sound, request);
     pruned.dispose();
     expect(tokenIds).toEqual(expected.tokenIds);

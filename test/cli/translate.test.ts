@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attachLora, detachLora, saveAdapter } from '../../lib/lora';
-import { loadModel } from '../../lib/qwen2-audio';
+import { loadModel, saveModel } from '../../lib/qwen2-audio';
 import { SpeechTranslator } from '../../lib/qwen2-audio/translator';
-import { Generator, noGrad, randn, scope } from '../../lib/torch';
+import { Context } from '../../lib/cli/context';
+import { runProgram } from '../../lib/cli/program';
+import { cudaIsAvailable, Generator, noGrad, randn, scope } from '../../lib/torch';
 import { writeTinyCheckpoint, writeTone } from '../tiny-checkpoint';
-import { jsonLines, oneLine, pare } from './invoke';
+import { jsonLines, oneLine, pare, pareWith } from './invoke';
 
 jest.setTimeout(120_000);
 
@@ -76,7 +78,7 @@ describe('pare translate', () => {
   });
 
   test('equals the library, and the tokenizer made the text', async () => {
-    const translator = SpeechTranslator.load(model);
+    const translator = await SpeechTranslator.load(model);
     const request = { to: 'German', maxNewTokens: 6 };
     const { text, tokenIds } = await translator.translate(files[1]!, request);
     expect(text).toBe(translator.processor.tokenizer.decode(tokenIds).trim());
@@ -94,7 +96,7 @@ describe('pare translate', () => {
     const load = jest.spyOn(SpeechTranslator, 'load');
     const { exitCode } = await pare(...args('--dtype', 'bfloat16', files[0]!));
     expect(exitCode).toBe(0);
-    expect(load).toHaveBeenCalledWith(model, { adapter: undefined, dtype: 'bfloat16' });
+    expect(load).toHaveBeenCalledWith(model, expect.objectContaining({ dtype: 'bfloat16' }));
     load.mockRestore();
     expect((await pare(...args('--dtype', 'int8', files[0]!))).exitCode).toBe(2);
   });
@@ -159,5 +161,120 @@ describe('pare translate', () => {
     expect(adapter).toMatchObject({ exitCode: 1, stdout: '' });
     expect(adapter.stderr).toMatch(oneLine);
     expect(adapter.stderr).toContain(path('none'));
+  });
+
+  test('beams, samples and penalties are those of the library', async () => {
+    const translator = await SpeechTranslator.load(model);
+    const request = { to: 'German', maxNewTokens: 6 };
+    const asked: [string[], object][] = [
+      [['--beams', '4'], { numBeams: 4 }],
+      [['--beams', '3', '--length-penalty', '-1.5'], { numBeams: 3, lengthPenalty: -1.5 }],
+      [['--repetition-penalty', '2.5'], { repetitionPenalty: 2.5 }],
+      [['--sample'], { doSample: true }],
+      [
+        ['--sample', '--temperature', '3', '--top-k', '0', '--top-p', '0.95', '--seed', '7'],
+        { doSample: true, temperature: 3, topK: 0, topP: 0.95, seed: 7 },
+      ],
+    ];
+    const seen = new Set<string>();
+    for (const [flags, options] of asked) {
+      const { tokenIds } = await translator.translate(files[2]!, { ...request, ...options });
+      const { exitCode, stdout } = await pare(...args(...flags, files[2]!));
+      expect(exitCode).toBe(0);
+      expect(jsonLines(stdout)[0]!.tokenIds).toEqual(tokenIds);
+      seen.add(tokenIds.join());
+    }
+    expect(seen.size).toBeGreaterThan(3);
+    translator.dispose();
+  });
+
+  test.each([
+    [['--beams', '0'], 'at least 1'],
+    [['--beams', '2', '--sample'], 'cannot be used with'],
+    [['--length-penalty', '2'], 'add --beams 4'],
+    [['--length-penalty', 'x', '--beams', '2'], 'must be a number'],
+    [['--temperature', '2'], 'add --sample'],
+    [['--top-p', '0.5'], 'add --sample'],
+    [['--top-k', '5'], 'add --sample'],
+    [['--seed', '5'], 'add --sample'],
+    [['--sample', '--temperature', '0'], 'above 0'],
+    [['--sample', '--top-p', '1.1'], 'at most 1'],
+    [['--sample', '--top-k', '-1'], 'at least 0'],
+    [['--sample', '--seed', '4294967296'], '4294967295'],
+    [['--repetition-penalty', '0'], 'above 0'],
+    [['--stream', '--json'], 'cannot be used with'],
+    [['--stream', '--beams', '2'], 'cannot be used with'],
+    [['--quantize', 'int8'], 'nf4'],
+    [['--device', 'tpu'], 'cpu, cuda or cuda:0'],
+  ])('%p is no command line', async (flags, message) => {
+    const line = ['translate', '--model', model, '--to', 'German', ...flags, files[0]!];
+    const { exitCode, stdout, stderr } = await pare(...line);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect(stderr).toMatch(oneLine);
+    expect(stderr).toContain(message);
+  });
+
+  test('--stream writes piece by piece what comes without', async () => {
+    const missing = path('missing.wav');
+    const line = ['translate', '--model', model, '--to', 'German', '--max-new-tokens', '20'];
+    const all = [files[0]!, missing, files[1]!];
+    const whole = await pare(...line, ...all);
+    const streamed = await pare(...line, '--stream', ...all);
+    expect(streamed.stdout.trimEnd()).toBe(whole.stdout.trimEnd());
+    expect(streamed.stdout.split('\n')).toHaveLength(4);
+    expect(streamed.exitCode).toBe(1);
+    expect(streamed.stderr).toContain(missing);
+    const writes: string[] = [];
+    const quiet = { write: () => undefined };
+    const context = new Context({ write: (text) => writes.push(text) }, quiet);
+    expect(await runProgram([...line, '--stream', files[0]!], context)).toBe(0);
+    expect(writes.length).toBeGreaterThan(3);
+  });
+
+  test('--quantize packs, a device that is not there fails', async () => {
+    const load = jest.spyOn(SpeechTranslator, 'load');
+    expect((await pare(...args('--quantize', 'nf4', files[0]!))).exitCode).toBe(0);
+    expect(load).toHaveBeenCalledWith(model, expect.objectContaining({ quantization: 'nf4' }));
+    load.mockRestore();
+    if (cudaIsAvailable()) return;
+    const { exitCode, stderr } = await pare(...args('--device', 'cuda', files[0]!));
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(oneLine);
+    expect(stderr).toContain('no CUDA');
+  });
+
+  test('a model is a folder or a name on the hub', async () => {
+    const env = { HF_HUB_OFFLINE: '1', HF_HOME: path('home') };
+    const line = ['translate', '--to', 'German', files[0]!, '--model'];
+    for (const [name, message] of [
+      ['nowhere', 'neither a folder nor a name on the hub'],
+      [
+        'some/model',
+        'there is no folder some/model here, and some/model (main) is not in the cache',
+      ],
+    ] as const) {
+      const { exitCode, stdout, stderr } = await pareWith(env, ...line, name);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+      expect(stderr).toMatch(oneLine);
+      expect(stderr).toContain(message);
+    }
+  });
+
+  test('a language that the model was not trained on is told of in one line', async () => {
+    const trained = path('trained');
+    const translator = await SpeechTranslator.load(model);
+    const { processor } = translator;
+    saveModel(trained, translator.model, processor, { targetLanguages: ['de', 'zh'] });
+    translator.dispose();
+    const line = (to: string): string[] =>
+      args('--to', to, ...files).map((arg) => (arg === model ? trained : arg));
+    const french = await pare(...line('French'));
+    expect(french.exitCode).toBe(0);
+    expect(jsonLines(french.stdout)).toHaveLength(3);
+    expect(french.stderr).toMatch(oneLine);
+    expect(french.stderr).toContain(
+      'trained to translate into German and Chinese, not into French',
+    );
+    expect((await pare(...line('zh'))).stderr).toBe('');
   });
 });

@@ -13,7 +13,8 @@ const random = recipe.teacher.random!;
 const train = recipe.teacher.train!;
 
 test('has the shape of the recipe', () => {
-  const { raw } = readConfig(dir);
+  const { raw, targetLanguages } = readConfig(dir);
+  expect(targetLanguages).toEqual(recipe.languages);
   expect(raw.audio_config).toMatchObject(random.audio);
   expect(raw.text_config).toMatchObject({ ...random.text, vocab_size: random.vocabSize });
   expect(account(dir).parameters).toBeLessThanOrEqual(10_000_000);

@@ -8,7 +8,7 @@ import { openCorpus, type Utterance } from '../../lib/data';
 import { Linear4bit } from '../../lib/nf4';
 import { runRecipe, type RunOptions, type RunResult } from '../../lib/pipeline';
 import { openModel } from '../../lib/pipeline/models';
-import { loadModel } from '../../lib/qwen2-audio';
+import { loadModel, readConfig } from '../../lib/qwen2-audio';
 import { loadSafetensors } from '../../lib/torch';
 import { Features } from '../../lib/train/examples';
 import { artifacts, digests, leftovers, numbers } from './folders';
@@ -88,6 +88,10 @@ test('the student is a 4-bit checkpoint with an adapter, and says what the repor
   const linear = [...bare.namedModules()].filter(([, module]) => module instanceof Linear4bit);
   expect(bare.layers).toHaveLength(3);
   expect(linear).toHaveLength(6 + 1 + 3 * 7);
+  for (const stage of ['teacher', 'pruned', 'healed', 'quantized', 'student']) {
+    const { targetLanguages } = readConfig(join(first.dir, stage, 'model'));
+    expect(targetLanguages).toEqual(recipe.languages);
+  }
   bare.dispose();
   using opened = openModel(first.student);
   const { model, processor } = opened;

@@ -59,7 +59,7 @@ export function evaluateCommand(context: Context): Command {
       const { evaluateModel } = await import('../../compress');
       const { Features } = await import('../../train/examples');
       const { model, adapter, dtype, split, maxNewTokens, batchSize } = options;
-      const translator = SpeechTranslator.load(model, { adapter, dtype });
+      const translator = await SpeechTranslator.load(model, { adapter, dtype });
       const progress = new Progress(context.stderr, context.now);
       try {
         const features = new Features(corpus, translator.processor, {

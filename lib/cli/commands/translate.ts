@@ -1,7 +1,12 @@
-import { Command } from 'commander';
-import type { TranslationOutcome } from '../../qwen2-audio/translator';
+import { Command, Option } from 'commander';
+import type {
+  SpeechTranslator,
+  TranslationOutcome,
+  TranslationRequest,
+} from '../../qwen2-audio/translator';
 import {
   type ComputeDType,
+  device,
   dtypeOption,
   examples,
   language,
@@ -9,72 +14,139 @@ import {
   UsageError,
 } from '../arguments';
 import type { Context } from '../context';
+import {
+  addGenerationOptions,
+  generationConfig,
+  type GenerationFlags,
+} from '../generation-options';
 import { Progress } from '../progress';
 
-interface Options {
+interface Options extends GenerationFlags {
   model: string;
+  revision?: string;
   to?: string;
   adapter?: string;
   dtype?: ComputeDType;
+  quantize?: 'nf4';
+  device?: string;
   instruction?: string;
   maxNewTokens: number;
   batchSize: number;
+  stream?: boolean;
   json?: boolean;
 }
 
 export function translateCommand(context: Context): Command {
-  return new Command('translate')
+  const command = new Command('translate')
     .description('Translate speech in files (wav, flac, mp3, …) with a checkpoint.')
     .argument('<file...>', 'sound files, at any rate and channel count')
-    .requiredOption('--model <dir>', 'checkpoint folder')
+    .requiredOption('--model <dir>', 'checkpoint folder, or owner/name on the Hugging Face hub')
+    .option('--revision <name>', 'branch, tag or commit on the hub; main unless given')
     .option('--to <language>', 'target language: German, Chinese, or a code', language)
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'files decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
     .addOption(dtypeOption())
+    .addOption(
+      new Option('--quantize <kind>', 'pack the linear layers into 4 bits at load').choices([
+        'nf4',
+      ]),
+    )
+    .option('--device <name>', 'cpu, cuda or cuda:0; cpu unless given', device)
     .option('--instruction <text>', 'in place of "Translate the English speech into …:"')
-    .option('--json', 'print {file, text, tokenIds, seconds}, an object a line')
+    .addOption(
+      new Option('--stream', 'print the text as it is made, one file after the other').conflicts([
+        'json',
+        'beams',
+      ]),
+    )
+    .option('--json', 'print {file, text, tokenIds, seconds}, an object a line');
+  return addGenerationOptions(command)
     .addHelpText(
       'after',
       examples(
         'pare translate --model checkpoints/student --to German talk.wav',
         'pare translate --model checkpoints/student --to Chinese --json *.flac > out.jsonl',
         'pare translate --model base --adapter runs/qlora/adapter --to German talk.mp3',
+        'pare translate --model checkpoints/student --to German --beams 4 talk.wav',
+        'pare translate --model checkpoints/student --to German --sample --top-p 0.9 talk.wav',
+        'pare translate --model owner/name --quantize nf4 --to German --stream talk.wav',
       ) +
         '\nWithout --json, line n is the translation of the n-th file, empty where the file cannot\n' +
         'be translated. Such a file is named on standard error; the others are translated and the\n' +
         'exit status is 1.\n',
     )
     .action(async (files: string[], options: Options) => {
-      const { SpeechTranslator } = await import('../../qwen2-audio/translator');
-      const {
-        model,
-        to,
-        adapter,
-        dtype,
-        instruction,
-        maxNewTokens,
-        batchSize,
-        json = false,
-      } = options;
+      const { to, instruction, maxNewTokens, stream } = options;
       if (to === undefined && instruction === undefined) {
         throw new UsageError('the target language is missing; add --to German, or --instruction');
       }
-      const translator = SpeechTranslator.load(model, { adapter, dtype });
+      const request = { to, instruction, maxNewTokens, ...generationConfig(options) };
       const progress = new Progress(context.stderr, context.now);
+      const translator = await load(context, progress, options);
       try {
-        const outcomes = translator.translateEach(files, {
-          ...{ to, instruction, maxNewTokens, batchSize },
-          onProgress: progress.labelled('translating'),
-        });
-        for await (const outcome of outcomes) {
-          progress.around(() => show(context, files[outcome.index]!, outcome, json));
-        }
+        if (stream) await streamAll(context, translator, files, request);
+        else await translateAll(context, progress, translator, files, request, options);
       } finally {
         progress.stop();
         translator.dispose();
       }
     });
+}
+
+async function load(
+  context: Context,
+  progress: Progress,
+  options: Options,
+): Promise<SpeechTranslator> {
+  const { SpeechTranslator } = await import('../../qwen2-audio/translator');
+  const { model, adapter, dtype, quantize: quantization, device, revision } = options;
+  const megabytes = (bytes: number): number => Math.ceil(bytes / 1e6);
+  try {
+    return await SpeechTranslator.load(model, {
+      ...{ adapter, dtype, quantization, device, revision, env: context.env },
+      onProgress: (done, total) =>
+        progress.update('fetching the model (MB)', megabytes(done), megabytes(total)),
+      onWarning: ({ message }) => progress.around(() => context.note(`pare: ${message}`)),
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+async function translateAll(
+  context: Context,
+  progress: Progress,
+  translator: SpeechTranslator,
+  files: readonly string[],
+  request: TranslationRequest,
+  { batchSize, json = false }: Options,
+): Promise<void> {
+  const onProgress = progress.labelled('translating');
+  for await (const outcome of translator.translateEach(files, {
+    ...request,
+    batchSize,
+    onProgress,
+  })) {
+    progress.around(() => show(context, files[outcome.index]!, outcome, json));
+  }
+}
+
+async function streamAll(
+  context: Context,
+  translator: SpeechTranslator,
+  files: readonly string[],
+  request: TranslationRequest,
+): Promise<void> {
+  for (const file of files) {
+    try {
+      for await (const piece of translator.stream(file, request))
+        context.stdout.write(onLine(piece));
+    } catch (error) {
+      context.fail(error);
+    }
+    context.print('');
+  }
 }
 
 function show(context: Context, file: string, outcome: TranslationOutcome, json: boolean): void {
@@ -86,6 +158,10 @@ function show(context: Context, file: string, outcome: TranslationOutcome, json:
   }
   const { text, tokenIds, seconds } = translation;
   if (json) context.print(JSON.stringify({ file, text, tokenIds, seconds }));
-  // A line a file, and nothing that moves a terminal's cursor.
-  else context.print(text.replace(/[\p{Cc}\s]+/gu, ' '));
+  else context.print(onLine(text));
+}
+
+/** A line a file, and nothing that moves a terminal's cursor. */
+function onLine(text: string): string {
+  return text.replace(/[\p{Cc}\s]+/gu, ' ');
 }

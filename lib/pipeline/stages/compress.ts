@@ -139,7 +139,10 @@ export function healStage(
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     const options = training(context, 'healing', heal!, work, hash);
     await finetune(model, items, features.for(processor), options);
-    saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
+    saveModel(join(target, 'model'), model, processor, {
+      dtype: 'bfloat16',
+      targetLanguages: languages,
+    });
     copyFileSync(join(work, logFile), join(target, logFile));
   });
 }
@@ -223,7 +226,10 @@ export function studentStage(
       ...options,
       lora: distill!.lora,
     });
-    saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
+    saveModel(join(target, 'model'), model, processor, {
+      dtype: 'bfloat16',
+      targetLanguages: languages,
+    });
     saveAdapter(join(target, 'model', adapterFolder), adapter!, { dtype: 'bfloat16' });
     copyFileSync(join(work, logFile), join(target, logFile));
     adapter!.dispose();

@@ -44,7 +44,10 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
     // Merging into a 4-bit base would spoil it: there the adapter stays one, as in a student.
     const packed = [...model.namedModules()].some(([, module]) => module instanceof Linear4bit);
     if (adapter !== undefined && !packed) mergeLora(adapter);
-    saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
+    saveModel(join(target, 'model'), model, processor, {
+      dtype: 'bfloat16',
+      targetLanguages: languages,
+    });
     if (adapter !== undefined && packed) {
       saveAdapter(join(target, 'model', adapterFolder), adapter, { dtype: 'bfloat16' });
     }
