@@ -3,8 +3,10 @@
  * Whisper-base's width, with the vocabulary of Qwen2-Audio. Its weights are random.
  */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseConfig, Qwen2Audio, saveModel, type Example } from '../lib/qwen2-audio';
 import { Generator } from '../lib/torch';
+import { work } from './settings';
 
 /** Audio tokens of the clip that every contestant hears: 10 s, the whole window. */
 export const audioTokens = 250;
@@ -41,13 +43,15 @@ export const config = {
   tie_word_embeddings: false,
 };
 
-/** Writes the checkpoint in bfloat16, unless it is there. */
-export function writeHalfBillion(dir: string): void {
-  if (existsSync(dir)) return;
+/** The folder of the checkpoint, in bfloat16, made when it is not there. */
+export function halfBillion(): string {
+  const dir = join(work, 'half-billion');
+  if (existsSync(dir)) return dir;
   const generator = new Generator(1);
   const model = new Qwen2Audio(parseConfig(config), { generator });
   saveModel(dir, model, undefined, { dtype: 'bfloat16' });
   model.dispose();
+  return dir;
 }
 
 /** 512 tokens: a prompt with the clip's 250, then text that is learnt. */

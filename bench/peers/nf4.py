@@ -1,14 +1,14 @@
-"""The other side of nf4-peer.ts: for each line {"op", "shape", "rows", "dtype", "calls"} does that
-with bitsandbytes, as its nn.Linear4bit does in inference, and prints the milliseconds a call took.
+"""The other side of ../parts/bitsandbytes.ts: for each line {"op", "shape", "rows", "dtype", "calls"} does that
+with bitsandbytes, as its nn.Linear4bit does in inference, and answers with the milliseconds a call took.
 Matrices are taken in turn, more of them than a cache holds."""
 
-import json
 import sys
 import time
 
 import bitsandbytes as bnb
 import bitsandbytes.functional as F
 import torch
+from serve import serve
 
 torch.set_num_threads(int(sys.argv[1]))
 COLD_BYTES = 192e6
@@ -52,10 +52,9 @@ def run(op, shape, rows, dtype, calls):
                 F.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
             else:
                 F.dequantize_4bit(packed, state)
-    return (time.perf_counter_ns() - start) / calls / 1e6
+    return {"ms": (time.perf_counter_ns() - start) / calls / 1e6}
 
 
-print(f"bitsandbytes {bnb.__version__}, torch {torch.__version__}", flush=True)
+versions = f"bitsandbytes {bnb.__version__}, torch {torch.__version__}"
 with torch.no_grad():
-    for line in sys.stdin:
-        print(run(**json.loads(line)), flush=True)
+    serve({"versions": versions}, run)

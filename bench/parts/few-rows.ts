@@ -4,14 +4,8 @@
  * the same machine; each reads other matrices each time, more than a cache holds. Goals: products
  * of few rows at 75 % of the read bandwidth and 3.5 times libtorch's bfloat16; of many rows at 90 %
  * of libtorch's speed.
- *
- *   npx tsc --ignoreConfig --target es2022 --module commonjs --moduleResolution node10 \
- *     --ignoreDeprecations 6.0 --lib es2022,esnext.disposable --types node --skipLibCheck \
- *     --esModuleInterop --rootDir . --outDir build/bench bench/nf4.ts
- *   PARE_ADDON=build/pare.node node build/bench/bench/nf4.js [ROUNDS] [few|many|other]...
  */
-import { cpus } from 'node:os';
-import { dequantizeNf4, matmul4bit, quantizeNf4, type FloatDType } from '../lib/nf4';
+import { dequantizeNf4, matmul4bit, quantizeNf4, type FloatDType } from '../../lib/nf4';
 import {
   backward,
   functional as F,
@@ -22,11 +16,11 @@ import {
   torchVersion,
   zeros,
   type Tensor,
-} from '../lib/torch';
-import { binding } from '../lib/torch/binding';
+} from '../../lib/torch';
+import { binding } from '../../lib/torch/binding';
+import { median } from '../race';
+import { machine, print, rounds } from '../settings';
 
-const [rounds = '9', ...parts] = process.argv.slice(2);
-const wanted = (part: string): boolean => parts.length === 0 || parts.includes(part);
 const generator = new Generator(1);
 const paths = binding.nf4CpuPaths();
 /** Bytes that contestants read in turn, well above the size of the last cache. */
@@ -39,10 +33,6 @@ interface Contestant {
   path?: string;
   /** What is timed apart from the rest of a call, if not all of it. */
   timed?: () => number;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((x, y) => x - y)[values.length >> 1]!;
 }
 
 function now(): number {
@@ -67,7 +57,7 @@ function race(contestants: readonly Contestant[]): Map<string, number[]> {
     measure(c, 1);
     return Math.max(1, Math.min(200, Math.round(30 / measure(c, 1))));
   });
-  for (let round = 0; round < Number(rounds); round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const [i, c] of contestants.entries()) times.get(c.name)!.push(measure(c, calls[i]!));
   }
   return times;
@@ -282,10 +272,21 @@ function conversions(): void {
   );
 }
 
-console.log(
-  `${cpus()[0]!.model}, ${cpus().length} cores; libtorch ${torchVersion()}, ` +
-    `Node ${process.versions.node}; medians of ${rounds} rounds`,
+print(
+  '## NF4 kernels beside libtorch',
+  'Straight from packed weights in memory, more of them than a cache holds. Goals for one to eight ' +
+    'rows: 75 % of the read bandwidth measured in the same run, 3.5 times libtorch’s bfloat16 product ' +
+    'of the decoded matrix; for more, tile by tile: 90 % of libtorch’s speed on a decoded matrix; ' +
+    'decoding at the speed of writing.',
+  '- Above about 43 GB/s at one row the cores’ decoding is the limit, not the memory: each code costs ' +
+    'a shift, a permutation and a product.\n' +
+    '- Four and eight rows multiply in bfloat16 with the weights rounded to it (`avx512bf16`); at ' +
+    'eight, the products themselves (two a cycle) take as long as the memory would.\n' +
+    '- AVX2 has no permutation of 16 floats; its decoding is the limit at one row already.\n' +
+    '- Decoding through the API writes fresh pages, which the kernel clears first: half of the time.',
+  `${machine(`libtorch ${torchVersion()}`, `Node ${process.versions.node}`)}; ${rounds} rounds`,
 );
-if (wanted('few')) fewRows();
-if (wanted('many')) manyRows();
-if (wanted('other')) conversions();
+fewRows();
+manyRows();
+conversions();
+console.log();

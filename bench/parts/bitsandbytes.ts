@@ -3,21 +3,12 @@
  * dequantise. The two processes take turns, with the same number of threads; each reads other
  * matrices each time, more than a cache holds. Goals: products of few rows in half the time,
  * quantise in a tenth.
- *
- *   npx tsc --ignoreConfig --target es2022 --module commonjs --moduleResolution node10 \
- *     --ignoreDeprecations 6.0 --lib es2022,esnext.disposable --types node --skipLibCheck \
- *     --esModuleInterop --rootDir . --outDir build/bench bench/nf4-peer.ts
- *   PARE_ADDON=build/pare.node node build/bench/bench/nf4-peer.js [PYTHON] [ROUNDS]
  */
-import { spawn } from 'node:child_process';
-import { availableParallelism, cpus } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { dequantizeNf4, matmul4bit, quantizeNf4, type FloatDType } from '../lib/nf4';
-import { Generator, noGrad, randn, scope, torchVersion, type Tensor } from '../lib/torch';
+import { Contestant, median } from '../race';
+import { machine, print, printTable, rounds, spread, theirs, threads } from '../settings';
+import { dequantizeNf4, matmul4bit, quantizeNf4, type FloatDType } from '../../lib/nf4';
+import { Generator, noGrad, randn, scope, torchVersion, type Tensor } from '../../lib/torch';
 
-const [python = 'python3', rounds = '5'] = process.argv.slice(2);
-const threads = availableParallelism();
 const coldBytes = 192e6;
 const generator = new Generator(1);
 
@@ -42,10 +33,6 @@ const tasks: Task[] = [
   { op: 'quantize', shape: [4096, 4096], rows: 0, dtype: 'bfloat16' },
   { op: 'dequantize', shape: [4096, 4096], rows: 0, dtype: 'bfloat16' },
 ];
-
-function median(values: readonly number[]): number {
-  return [...values].sort((x, y) => x - y)[values.length >> 1]!;
-}
 
 interface Own {
   /** Does the task `calls` times and gives the milliseconds of one. */
@@ -81,38 +68,43 @@ function own({ op, shape, rows, dtype }: Task): Own {
 }
 
 async function main(): Promise<void> {
-  const script = join(process.cwd(), 'bench/nf4_peer.py');
-  const child = spawn(python, [script, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const line = async (): Promise<string> => (await lines.next()).value as string;
-  const peer = await line();
-  const theirs = async (task: Task, calls: number): Promise<number> => {
-    child.stdin.write(`${JSON.stringify({ ...task, calls })}\n`);
-    return Number(await line());
-  };
-
-  console.log(
-    `${cpus()[0]!.model}, ${threads} threads; libtorch ${torchVersion()}, ` +
-      `Node ${process.versions.node}; ${peer}; medians of ${rounds} rounds\n`,
+  const { contestant, ready } = await Contestant.start('bitsandbytes', theirs('nf4', `${threads}`));
+  const peer = async (task: Task, calls: number): Promise<number> =>
+    (await contestant.ask({ ...task, calls })).ms;
+  print(
+    '## NF4 beside bitsandbytes',
+    'Goals: products of few rows in half of bitsandbytes’ time, quantise in a tenth. At one row both ' +
+      'read at the memory’s speed, so that no one can be twice as fast there; at four and eight its ' +
+      'kernel repacks the weights when a layer is first used. It computes in bfloat16 whatever the ' +
+      'layer’s dtype is; the rows in float32 compare that with exact float32.',
+    machine(`libtorch ${torchVersion()}`, `Node ${process.versions.node}`, ready.versions) +
+      `; ${rounds} rounds`,
   );
-  console.log('| | weight | rows | dtype | pare, ms | bitsandbytes, ms | times faster |');
-  console.log('|---|---|---|---|---|---|---|');
+  const rows: unknown[][] = [];
   for (const task of tasks) {
     const { run, dispose } = own(task);
     const calls = Math.max(1, Math.min(100, Math.round(60 / run(1))));
-    const theirCalls = Math.max(1, Math.min(100, Math.round(60 / (await theirs(task, 1)))));
+    const theirCalls = Math.max(1, Math.min(100, Math.round(60 / (await peer(task, 1)))));
     const [a, b]: [number[], number[]] = [[], []];
-    for (let round = 0; round < Number(rounds); round++) {
+    for (let round = 0; round < rounds; round++) {
       a.push(noGrad(() => run(calls)));
-      b.push(await theirs(task, theirCalls));
+      b.push(await peer(task, theirCalls));
     }
     dispose();
     const ratio = median(a.map((value, i) => b[i]! / value));
-    const { op, shape, rows, dtype } = task;
-    const cells = [op, shape.join(' x '), rows || '', dtype, median(a).toFixed(3)];
-    console.log(`| ${[...cells, median(b).toFixed(3), ratio.toFixed(2)].join(' | ')} |`);
+    const { op, shape, rows: count, dtype } = task;
+    rows.push([
+      op,
+      shape.join(' x '),
+      count || '',
+      dtype,
+      spread(a, 3),
+      spread(b, 3),
+      ratio.toFixed(2),
+    ]);
   }
-  child.stdin.end();
+  await contestant.stop();
+  printTable(['', 'weight', 'rows', 'dtype', 'pare, ms', 'bitsandbytes, ms', 'times faster'], rows);
 }
 
 void main();
