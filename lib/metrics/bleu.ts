@@ -3,16 +3,20 @@ import {
   type Metric,
   MetricError,
   type MetricResult,
+  type References,
   SACREBLEU_VERSION,
+  type Signed,
 } from './metric';
-import { countNgrams, matchCount } from './ngrams';
+import { countNgrams, matchCount, type NgramCounts } from './ngrams';
 import { type Tokenizer, type TokenizerName, tokenizers } from './tokenizers';
 import { stripEnd } from './whitespace';
 
 /** How BLEU reads its segments. */
 export interface BleuOptions {
-  /** Default `13a`; for Chinese `zh`. */
+  /** Unless given, `zh` where the target language is Chinese, and `13a` elsewhere. */
   readonly tokenize?: TokenizerName;
+  /** Two-letter code of the hypotheses' language. */
+  readonly targetLanguage?: string;
   /** Compare without regard to case. Default false. */
   readonly lowercase?: boolean;
 }
@@ -28,7 +32,7 @@ export interface BleuResult extends MetricResult {
   readonly brevityPenalty: number;
   /** In words. */
   readonly hypothesisLength: number;
-  /** In words. */
+  /** In words; of several references the one closest in length counts. */
   readonly referenceLength: number;
 }
 
@@ -36,38 +40,49 @@ const maxOrder = 4;
 
 /**
  * Corpus BLEU (Papineni et al. 2002) with exponential smoothing, as `sacrebleu.metrics.BLEU`
- * computes it by default. Statistics: [hypothesis length, reference length, matches by order,
- * totals by order].
+ * computes it by default. An n-gram matches as often as the one reference that has it most often.
+ * Statistics: [hypothesis length, reference length, matches by order, totals by order].
  */
 export class Bleu implements Metric<BleuResult> {
   readonly name = 'BLEU';
-  readonly signature: string;
+  readonly settings: string;
+  readonly higherIsBetter: boolean = true;
   readonly size: number = 2 + 2 * maxOrder;
   private readonly tokenizer: Tokenizer;
   private readonly lowercase: boolean;
 
   /** @throws MetricError for an unknown tokenizer. */
-  constructor({ tokenize = '13a', lowercase = false }: BleuOptions = {}) {
+  constructor({
+    targetLanguage,
+    tokenize = targetLanguage === 'zh' ? 'zh' : '13a',
+    lowercase = false,
+  }: BleuOptions = {}) {
     if (!Object.hasOwn(tokenizers, tokenize)) {
       const known = Object.keys(tokenizers).sort().join(', ');
       throw new MetricError(`unknown BLEU tokenizer '${String(tokenize)}': use one of ${known}`);
     }
     this.tokenizer = tokenizers[tokenize];
     this.lowercase = lowercase;
-    this.signature = `nrefs:1|case:${lowercase ? 'lc' : 'mixed'}|eff:no|tok:${tokenize}|smooth:exp|version:${SACREBLEU_VERSION}`;
+    this.settings = `case:${lowercase ? 'lc' : 'mixed'}|eff:no|tok:${tokenize}|smooth:exp|version:${SACREBLEU_VERSION}`;
   }
 
-  statistics(hypothesis: string, reference: string): Float64Array {
-    const hypothesisWords = this.words(hypothesis);
-    const referenceWords = this.words(reference);
-    const hypothesisNgrams = countNgrams(hypothesisWords, maxOrder, ' ');
-    const referenceNgrams = countNgrams(referenceWords, maxOrder, ' ');
+  statistics(hypothesis: string, references: readonly string[]): Float64Array {
+    const words = this.words(hypothesis);
+    const ngrams = countNgrams(words, maxOrder, ' ');
+    const cut = references.map((reference) => this.words(reference));
+    const [first, ...others] = cut.map((r) => countNgrams(r, maxOrder, ' '));
+    for (const other of others) {
+      for (const [n, counts] of other.entries()) raise(first![n]!, counts);
+    }
     const statistics = new Float64Array(this.size);
-    statistics[0] = hypothesisWords.length;
-    statistics[1] = referenceWords.length;
+    statistics[0] = words.length;
+    statistics[1] = closest(
+      words.length,
+      cut.map(({ length }) => length),
+    );
     for (let n = 0; n < maxOrder; n++) {
-      statistics[2 + n] = matchCount(hypothesisNgrams[n]!, referenceNgrams[n]!);
-      statistics[2 + maxOrder + n] = Math.max(0, hypothesisWords.length - n);
+      statistics[2 + n] = matchCount(ngrams[n]!, first![n]!);
+      statistics[2 + maxOrder + n] = Math.max(0, words.length - n);
     }
     return statistics;
   }
@@ -99,7 +114,6 @@ export class Bleu implements Metric<BleuResult> {
     return {
       name: this.name,
       score,
-      signature: this.signature,
       precisions,
       counts,
       totals,
@@ -114,14 +128,27 @@ export class Bleu implements Metric<BleuResult> {
   }
 }
 
+/** Raises every count to that of `other`. */
+function raise(counts: NgramCounts, other: NgramCounts): void {
+  for (const [key, count] of other) counts.set(key, Math.max(count, counts.get(key) ?? 0));
+}
+
+/** Of equally close lengths the shorter. */
+function closest(length: number, candidates: readonly number[]): number {
+  return candidates.reduce((best, candidate) => {
+    const nearer = Math.abs(length - candidate) - Math.abs(length - best);
+    return nearer < 0 || (nearer === 0 && candidate < best) ? candidate : best;
+  });
+}
+
 /**
- * Corpus BLEU, one reference a hypothesis.
+ * Corpus BLEU; element i of `references` is the reference of hypothesis i, or several.
  * @throws MetricError as `checkSegments`, or for an unknown tokenizer.
  */
 export function bleu(
   hypotheses: readonly string[],
-  references: readonly string[],
+  references: readonly References[],
   options: BleuOptions = {},
-): BleuResult {
+): Signed<BleuResult> {
   return corpusScore(new Bleu(options), hypotheses, references);
 }

@@ -1,10 +1,26 @@
-import { corpusStatistics, type Metric, MetricError, sumStatistics } from './metric';
-import { Pcg64 } from './prng';
+import { corpusStatistics, type Metric, type References, resultOf, signatureOf } from './metric';
+import {
+  bootstrapPValue,
+  bootstrapScores,
+  checkConfidence,
+  defaultSeed,
+  interval,
+  mean,
+  randomizationPValues,
+} from './resample';
 
 /** How often and how to resample. */
 export interface BootstrapOptions {
   /** The number of resamples. Default 1000, as sacreBLEU's. */
   readonly samples?: number;
+  /** Default 12345, as sacreBLEU's. */
+  readonly seed?: number;
+}
+
+/** How often and how to change sides. */
+export interface RandomizationOptions {
+  /** The number of trials. Default 10,000, as sacreBLEU's. */
+  readonly trials?: number;
   /** Default 12345, as sacreBLEU's. */
   readonly seed?: number;
 }
@@ -53,65 +69,6 @@ export interface RetentionResult {
 }
 
 /**
- * Scores resamples of a corpus: each draws as many segments as there are, with replacement, the same
- * for every system. Gives one array of [samples] scores for each system.
- */
-function resample(
-  metric: Metric,
-  systems: readonly (readonly Float64Array[])[],
-  samples: number,
-  seed: number,
-): Float64Array[] {
-  if (!Number.isInteger(samples) || samples < 1) {
-    throw new MetricError(`${samples} bootstrap samples: give a whole number that is at least 1`);
-  }
-  const generator = new Pcg64(seed);
-  const segments = systems[0]!.length;
-  const scores = systems.map(() => new Float64Array(samples));
-  const drawn = new Uint32Array(segments);
-  const sum = new Float64Array(metric.size);
-  for (let sample = 0; sample < samples; sample++) {
-    for (let i = 0; i < segments; i++) drawn[i] = generator.nextBelow(segments);
-    for (const [system, statistics] of systems.entries()) {
-      sum.fill(0);
-      for (const i of drawn) {
-        const segment = statistics[i]!;
-        for (let k = 0; k < sum.length; k++) sum[k]! += segment[k]!;
-      }
-      scores[system]![sample] = metric.fromStatistics(sum).score;
-    }
-  }
-  return scores;
-}
-
-/** The bounds that leave an equal share of the values outside at either end, as sacreBLEU counts. */
-function interval(values: Float64Array, confidence: number): { low: number; high: number } {
-  const sorted = values.slice().sort();
-  // 1e-9: (1 - 0.9) / 2 * 1000 falls short of 50 by rounding.
-  const outside = Math.floor((sorted.length * (1 - confidence)) / 2 + 1e-9);
-  return { low: sorted[outside]!, high: sorted[sorted.length - 1 - outside]! };
-}
-
-function checkConfidence(confidence: number): void {
-  if (!(confidence > 0 && confidence < 1)) {
-    throw new MetricError(`confidence ${confidence}: give a share above 0 and below 1, as 0.95`);
-  }
-}
-
-function mean(values: Float64Array): number {
-  return values.reduce((total, value) => total + value, 0) / values.length;
-}
-
-function scoreOf(metric: Metric, statistics: readonly Float64Array[]): number {
-  return metric.fromStatistics(sumStatistics(statistics, metric.size)).score;
-}
-
-/** sacreBLEU names resamples and seed after the number of references. */
-function bootstrapSignature(metric: Metric, samples: number, seed: number): string {
-  return metric.signature.replace(/^nrefs:\d+/, (head) => `${head}|bs:${samples}|seed:${seed}`);
-}
-
-/**
  * The score of a corpus with its confidence interval by bootstrap resampling (Koehn 2004, as
  * `sacrebleu.metrics.Metric.corpus_score` with `n_bootstrap`; the same resamples for the same seed).
  * @throws MetricError as `checkSegments`, or for options out of range.
@@ -119,17 +76,17 @@ function bootstrapSignature(metric: Metric, samples: number, seed: number): stri
 export function bootstrapInterval(
   metric: Metric,
   hypotheses: readonly string[],
-  references: readonly string[],
-  { samples = 1000, confidence = 0.95, seed = 12345 }: IntervalOptions = {},
+  references: readonly References[],
+  { samples = 1000, confidence = 0.95, seed = defaultSeed }: IntervalOptions = {},
 ): IntervalResult {
   checkConfidence(confidence);
   const statistics = corpusStatistics(metric, hypotheses, references);
-  const scores = resample(metric, [statistics], samples, seed)[0]!;
+  const scores = bootstrapScores([statistics], samples, seed)[0]!;
   return {
-    score: scoreOf(metric, statistics),
+    score: resultOf(statistics).score,
     mean: mean(scores),
     ...interval(scores, confidence),
-    signature: bootstrapSignature(metric, samples, seed),
+    signature: signatureOf(statistics, { bs: samples, seed }),
   };
 }
 
@@ -143,27 +100,42 @@ export function pairedBootstrap(
   metric: Metric,
   a: readonly string[],
   b: readonly string[],
-  references: readonly string[],
-  { samples = 1000, seed = 12345 }: BootstrapOptions = {},
+  references: readonly References[],
+  { samples = 1000, seed = defaultSeed }: BootstrapOptions = {},
+): PairedResult {
+  const statistics = [a, b].map((system) => corpusStatistics(metric, system, references));
+  const [scoresA, scoresB] = bootstrapScores(statistics, samples, seed);
+  const [scoreA, scoreB] = statistics.map((each) => resultOf(each).score);
+  const delta = scoreB! - scoreA!;
+  return {
+    scoreA: scoreA!,
+    scoreB: scoreB!,
+    delta,
+    pValue: bootstrapPValue(scoresA!, scoresB!, delta),
+    signature: signatureOf(statistics[0]!, { bs: samples, seed }),
+  };
+}
+
+/**
+ * Compares system B with the baseline A by paired approximate randomisation (two-sided, as
+ * sacreBLEU's `_paired_ar_test`; the same trials for the same seed). As with the bootstrap, the
+ * p-value of systems that do not differ is 1.
+ * @throws MetricError as `checkSegments`, or for options out of range.
+ */
+export function pairedApproximateRandomization(
+  metric: Metric,
+  a: readonly string[],
+  b: readonly string[],
+  references: readonly References[],
+  { trials = 10_000, seed = defaultSeed }: RandomizationOptions = {},
 ): PairedResult {
   const statisticsA = corpusStatistics(metric, a, references);
   const statisticsB = corpusStatistics(metric, b, references);
-  const [scoresA, scoresB] = resample(metric, [statisticsA, statisticsB], samples, seed);
-  const scoreA = scoreOf(metric, statisticsA);
-  const scoreB = scoreOf(metric, statisticsB);
-  const delta = scoreB - scoreA;
-
-  const differences = scoresA!.map((score, i) => Math.abs(scoresB![i]! - score));
-  const centre = mean(differences);
-  const asLarge = differences.filter((difference) => difference - centre > Math.abs(delta)).length;
-  const same = differences.every((difference) => difference === 0);
-  return {
-    scoreA,
-    scoreB,
-    delta,
-    pValue: same ? 1 : (asLarge + 1) / (samples + 1),
-    signature: bootstrapSignature(metric, samples, seed),
-  };
+  const [pValue] = randomizationPValues([[statisticsA, statisticsB]], trials, seed);
+  const scoreA = resultOf(statisticsA).score;
+  const scoreB = resultOf(statisticsB).score;
+  const signature = signatureOf(statisticsA, { ar: trials, seed });
+  return { scoreA, scoreB, delta: scoreB - scoreA, pValue: pValue!, signature };
 }
 
 /**
@@ -175,16 +147,16 @@ export function retention(
   metric: Metric,
   student: readonly string[],
   teacher: readonly string[],
-  references: readonly string[],
-  { samples = 1000, confidence = 0.95, seed = 12345 }: IntervalOptions = {},
+  references: readonly References[],
+  { samples = 1000, confidence = 0.95, seed = defaultSeed }: IntervalOptions = {},
 ): RetentionResult {
   checkConfidence(confidence);
   const studentStatistics = corpusStatistics(metric, student, references);
   const teacherStatistics = corpusStatistics(metric, teacher, references);
-  const systems = [studentStatistics, teacherStatistics];
-  const [studentScores, teacherScores] = resample(metric, systems, samples, seed);
-  const studentScore = scoreOf(metric, studentStatistics);
-  const teacherScore = scoreOf(metric, teacherStatistics);
+  const both = [studentStatistics, teacherStatistics];
+  const [studentScores, teacherScores] = bootstrapScores(both, samples, seed);
+  const studentScore = resultOf(studentStatistics).score;
+  const teacherScore = resultOf(teacherStatistics).score;
 
   const ratios = studentScores!
     .map((score, i) => (100 * score) / teacherScores![i]!)
@@ -197,6 +169,6 @@ export function retention(
     retention: teacherScore > 0 ? (100 * studentScore) / teacherScore : undefined,
     ...bounds,
     undefinedSamples: samples - ratios.length,
-    signature: bootstrapSignature(metric, samples, seed),
+    signature: signatureOf(studentStatistics, { bs: samples, seed }),
   };
 }

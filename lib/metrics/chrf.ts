@@ -3,7 +3,9 @@ import {
   type Metric,
   MetricError,
   type MetricResult,
+  type References,
   SACREBLEU_VERSION,
+  type Signed,
 } from './metric';
 import { countNgrams, matchCount, type NgramCounts, totalCount } from './ngrams';
 import { splitWords } from './whitespace';
@@ -56,12 +58,14 @@ function checkOrder(name: string, value: number, least: number): void {
 
 /**
  * chrF (Popović 2015) and chrF++ (Popović 2017) as `sacrebleu.metrics.CHRF` computes them: precision
- * and recall averaged over the orders that occur. Statistics: for each order, characters first,
- * [n-grams of the hypothesis, n-grams of the reference, matches].
+ * and recall averaged over the orders that occur. Of several references the one with the best score
+ * counts. Statistics: for each order, characters first, [n-grams of the hypothesis, n-grams of the
+ * reference, matches].
  */
 export class Chrf implements Metric<ChrfResult> {
   readonly name: string;
-  readonly signature: string;
+  readonly settings: string;
+  readonly higherIsBetter: boolean = true;
   readonly size: number;
   private readonly options: Required<ChrfOptions>;
 
@@ -80,27 +84,30 @@ export class Chrf implements Metric<ChrfResult> {
     this.options = { wordOrder, charOrder, beta, lowercase, whitespace };
     this.name = `chrF${beta}${'+'.repeat(wordOrder)}`;
     this.size = 3 * (charOrder + wordOrder);
-    this.signature =
-      `nrefs:1|case:${lowercase ? 'lc' : 'mixed'}|eff:yes|nc:${charOrder}|nw:${wordOrder}|` +
+    this.settings =
+      `case:${lowercase ? 'lc' : 'mixed'}|eff:yes|nc:${charOrder}|nw:${wordOrder}|` +
       `space:${whitespace ? 'yes' : 'no'}|version:${SACREBLEU_VERSION}`;
   }
 
-  statistics(hypothesis: string, reference: string): Float64Array {
-    const hypothesisNgrams = this.ngrams(hypothesis);
-    const referenceNgrams = this.ngrams(reference);
-    const statistics = new Float64Array(this.size);
-    for (const [order, referenceCounts] of referenceNgrams.entries()) {
-      const hypothesisCounts = hypothesisNgrams[order]!;
-      // What the reference is too short to have is not held against the hypothesis.
-      statistics[3 * order] = referenceCounts.size > 0 ? totalCount(hypothesisCounts) : 0;
-      statistics[3 * order + 1] = totalCount(referenceCounts);
-      statistics[3 * order + 2] = matchCount(hypothesisCounts, referenceCounts);
+  statistics(hypothesis: string, references: readonly string[]): Float64Array {
+    const ngrams = this.ngrams(hypothesis);
+    const [first, ...others] = references.map((r) => this.matches(ngrams, this.ngrams(r)));
+    let best = first!;
+    if (others.length === 0) return best;
+    let bestScore = this.score(best);
+    for (const other of others) {
+      const score = this.score(other);
+      if (score > bestScore) [best, bestScore] = [other, score];
     }
-    return statistics;
+    return best;
   }
 
   fromStatistics(sum: Float64Array): ChrfResult {
     const { charOrder, wordOrder, beta } = this.options;
+    return { name: this.name, score: this.score(sum), charOrder, wordOrder, beta };
+  }
+
+  private score(sum: Float64Array): number {
     let precision = 0;
     let recall = 0;
     let orders = 0;
@@ -112,14 +119,24 @@ export class Chrf implements Metric<ChrfResult> {
       recall += sum[at + 2]! / inReference;
       orders++;
     }
-    let score = 0;
-    if (precision + recall > 0) {
-      precision /= orders;
-      recall /= orders;
-      const factor = beta ** 2;
-      score = (100 * (1 + factor) * precision * recall) / (factor * precision + recall);
+    if (precision + recall === 0) return 0;
+    precision /= orders;
+    recall /= orders;
+    // sacreBLEU's order of operations: which of two references is better can hang on the last bit.
+    const factor = this.options.beta ** 2;
+    return 100 * (((1 + factor) * precision * recall) / (factor * precision + recall));
+  }
+
+  private matches(hypothesis: readonly NgramCounts[], reference: NgramCounts[]): Float64Array {
+    const statistics = new Float64Array(this.size);
+    for (const [order, referenceCounts] of reference.entries()) {
+      const hypothesisCounts = hypothesis[order]!;
+      // What the reference is too short to have is not held against the hypothesis.
+      statistics[3 * order] = referenceCounts.size > 0 ? totalCount(hypothesisCounts) : 0;
+      statistics[3 * order + 1] = totalCount(referenceCounts);
+      statistics[3 * order + 2] = matchCount(hypothesisCounts, referenceCounts);
     }
-    return { name: this.name, score, signature: this.signature, charOrder, wordOrder, beta };
+    return statistics;
   }
 
   private ngrams(segment: string): NgramCounts[] {
@@ -132,13 +149,14 @@ export class Chrf implements Metric<ChrfResult> {
 }
 
 /**
- * Corpus chrF, or chrF++ with `wordOrder: 2`, one reference a hypothesis.
+ * Corpus chrF, or chrF++ with `wordOrder: 2`; element i of `references` is the reference of
+ * hypothesis i, or several.
  * @throws MetricError as `checkSegments`, or for an order that makes no score.
  */
 export function chrf(
   hypotheses: readonly string[],
-  references: readonly string[],
+  references: readonly References[],
   options: ChrfOptions = {},
-): ChrfResult {
+): Signed<ChrfResult> {
   return corpusScore(new Chrf(options), hypotheses, references);
 }

@@ -1,13 +1,18 @@
 import { Bleu, type BleuOptions, type BleuResult } from './bleu';
 import { Chrf, type ChrfOptions, type ChrfResult } from './chrf';
 import { ExactMatch, type ExactMatchOptions, type ExactMatchResult } from './exact-match';
+import { ErrorRate, type ErrorRateOptions, type ErrorRateResult } from './error-rate';
 import { type Metric, MetricError } from './metric';
+import { Ter, type TerOptions, type TerResult } from './ter';
 
 /** What each metric can be told and what it gives, by the name that recipes and the CLI use. */
 export interface MetricTypes {
   bleu: { options: BleuOptions; result: BleuResult };
   chrf: { options: Omit<ChrfOptions, 'wordOrder'>; result: ChrfResult };
   'chrf++': { options: Omit<ChrfOptions, 'wordOrder'>; result: ChrfResult };
+  ter: { options: TerOptions; result: TerResult };
+  wer: { options: ErrorRateOptions; result: ErrorRateResult };
+  cer: { options: ErrorRateOptions; result: ErrorRateResult };
   exact_match: { options: ExactMatchOptions; result: ExactMatchResult };
 }
 
@@ -22,6 +27,9 @@ const constructors: {
   bleu: (options) => new Bleu(options),
   chrf: (options) => new Chrf({ ...options, wordOrder: 0 }),
   'chrf++': (options) => new Chrf({ ...options, wordOrder: 2 }),
+  ter: (options) => new Ter(options),
+  wer: (options) => new ErrorRate('word', options),
+  cer: (options) => new ErrorRate('character', options),
   exact_match: (options) => new ExactMatch(options),
 };
 
@@ -40,4 +48,13 @@ export function createMetric<Name extends MetricName>(
     throw new MetricError(`unknown metric '${String(name)}': use one of ${metricNames.join(', ')}`);
   }
   return constructors[name](options);
+}
+
+/**
+ * Makes a metric as it is reported for a target language: BLEU cuts Chinese into characters.
+ * @param language two-letter code
+ * @throws MetricError for an unknown name.
+ */
+export function createMetricFor(name: MetricName, language: string): Metric {
+  return name === 'bleu' ? createMetric(name, { targetLanguage: language }) : createMetric(name);
 }

@@ -1,6 +1,7 @@
 /**
- * Scores of translations: BLEU, chrF and chrF++ equal to sacreBLEU's, exact match, and bootstrap
- * intervals and comparisons of them.
+ * Scores of translations and transcripts: BLEU, chrF, chrF++ and TER equal to sacreBLEU's, word and
+ * character error rate with Whisper's normalisers, exact match; bootstrap intervals, and paired tests
+ * of systems.
  */
 export { Bleu, bleu, type BleuOptions, type BleuResult } from './bleu';
 export {
@@ -8,13 +9,32 @@ export {
   type BootstrapOptions,
   type IntervalOptions,
   type IntervalResult,
+  pairedApproximateRandomization,
   pairedBootstrap,
   type PairedResult,
+  type RandomizationOptions,
   retention,
   type RetentionResult,
 } from './bootstrap';
 export { Chrf, chrf, type ChrfOptions, type ChrfResult } from './chrf';
-export { createMetric, type MetricName, metricNames, type MetricTypes } from './create';
+export {
+  compareSystems,
+  type ComparedMetric,
+  type ComparedScore,
+  type ComparedSystem,
+  type ComparisonOptions,
+  type PairedTest,
+  type System,
+  type SystemComparison,
+} from './compare';
+export {
+  createMetric,
+  createMetricFor,
+  type MetricName,
+  metricNames,
+  type MetricTypes,
+} from './create';
+export { cer, ErrorRate, type ErrorRateOptions, type ErrorRateResult, wer } from './error-rate';
 export {
   ExactMatch,
   exactMatch,
@@ -26,6 +46,16 @@ export {
   type Metric,
   MetricError,
   type MetricResult,
+  type References,
   SACREBLEU_VERSION,
+  type Signed,
 } from './metric';
+export { englishNormalizer } from './english-normalizer';
+export {
+  basicNormalizer,
+  type BasicNormalizerOptions,
+  type Normalizer,
+  type NormalizerName,
+} from './normalizers';
+export { Ter, ter, type TerOptions, type TerResult } from './ter';
 export { type TokenizerName, tokenizers } from './tokenizers';

@@ -1,15 +1,40 @@
 import { MetricError } from './metric';
 
-const mask32 = 0xffffffffn;
-const pcgMultiplier = 0x2360ed051fc65da44385df649fccf645n;
+const multiplier = 0x2360ed051fc65da44385df649fccf645n;
+
+/** 128 bits are six limbs of 22, the last of 18, so that sums of their products are exact. */
+interface Limbs {
+  s0: number;
+  s1: number;
+  s2: number;
+  s3: number;
+  s4: number;
+  s5: number;
+}
+
+const limbSize = 2 ** 22;
+const lastLimbSize = 2 ** 18;
+const m = limbsOf(multiplier);
+
+function limbsOf(value: bigint): Limbs {
+  const limb = (at: bigint): number => Number(BigInt.asUintN(22, value >> at));
+  return {
+    s0: limb(0n),
+    s1: limb(22n),
+    s2: limb(44n),
+    s3: limb(66n),
+    s4: limb(88n),
+    s5: limb(110n),
+  };
+}
 
 /**
  * PCG64 (O'Neill 2014, variant XSL-RR 128/64), seeded and read as NumPy's `default_rng(seed)`
  * does, so that resampling draws the very segments that sacreBLEU draws.
  */
 export class Pcg64 {
-  private state = 0n;
-  private readonly increment: bigint;
+  private readonly state: Limbs;
+  private readonly increment: Limbs;
   /** The upper half of the last 64 bits, until it is drawn; -1 when there is none. */
   private waiting = -1;
 
@@ -22,9 +47,11 @@ export class Pcg64 {
       throw new MetricError(`seed ${seed}: give a whole number from 0 to 2^53 - 1`);
     }
     const [a, b, c, d] = seedSequence(seed);
-    this.increment = BigInt.asUintN(128, (((c << 64n) | d) << 1n) | 1n);
-    this.step();
-    this.state = BigInt.asUintN(128, this.state + ((a << 64n) | b));
+    const increment = BigInt.asUintN(128, (((c << 64n) | d) << 1n) | 1n);
+    // One step from 0, the seed added, and one more.
+    const first = BigInt.asUintN(128, increment + ((a << 64n) | b));
+    this.increment = limbsOf(increment);
+    this.state = limbsOf(first);
     this.step();
   }
 
@@ -36,11 +63,15 @@ export class Pcg64 {
       return upper;
     }
     this.step();
-    const folded = (this.state >> 64n) ^ (this.state & 0xffffffffffffffffn);
-    const rotation = this.state >> 122n;
-    const bits = BigInt.asUintN(64, (folded >> rotation) | (folded << (64n - rotation)));
-    this.waiting = Number(bits >> 32n);
-    return Number(bits & mask32);
+    const { s0, s1, s2, s3, s4, s5 } = this.state;
+    // The upper 64 bits onto the lower, turned right by the uppermost 6.
+    const low = s0 ^ (s1 << 22) ^ (s2 >> 20) ^ (s3 << 2) ^ (s4 << 24);
+    const high = (s1 >> 10) ^ (s2 << 12) ^ (s4 >> 8) ^ (s5 << 14);
+    const turn = s5 >> 12;
+    const first = turn & 32 ? high : low;
+    const second = turn & 32 ? low : high;
+    this.waiting = shiftRight(second, first, turn & 31);
+    return shiftRight(first, second, turn & 31);
   }
 
   /**
@@ -54,16 +85,61 @@ export class Pcg64 {
     }
     // NumPy draws nothing when there is no choice.
     if (bound === 1) return 0;
-    const rejected = 2 ** 32 % bound;
     for (;;) {
       const product = this.nextUint32() * bound;
-      if (product % 2 ** 32 >= rejected) return Math.floor(product / 2 ** 32);
+      const drawn = Math.floor(product / 2 ** 32);
+      const rest = product - drawn * 2 ** 32;
+      // The costly remainder is below `bound`: seldom needed.
+      if (rest >= bound || rest >= 2 ** 32 % bound) return drawn;
     }
   }
 
-  private step(): void {
-    this.state = BigInt.asUintN(128, this.state * pcgMultiplier + this.increment);
+  /**
+   * Draws bits as one call of `Generator.integers(2, size, dtype=bool)` does: all 32 of 32 bits, the
+   * lowest first.
+   */
+  bits(): () => number {
+    let bits = 0;
+    let left = 0;
+    return () => {
+      if (left === 0) {
+        bits = this.nextUint32();
+        left = 32;
+      } else bits >>>= 1;
+      left--;
+      return bits & 1;
+    };
   }
+
+  /** state = state * multiplier + increment, modulo 2^128. */
+  private step(): void {
+    const { s0, s1, s2, s3, s4, s5 } = this.state;
+    const { increment } = this;
+    let sum = s0 * m.s0 + increment.s0;
+    let carry = Math.floor(sum / limbSize);
+    this.state.s0 = sum - carry * limbSize;
+    sum = s0 * m.s1 + s1 * m.s0 + increment.s1 + carry;
+    carry = Math.floor(sum / limbSize);
+    this.state.s1 = sum - carry * limbSize;
+    sum = s0 * m.s2 + s1 * m.s1 + s2 * m.s0 + increment.s2 + carry;
+    carry = Math.floor(sum / limbSize);
+    this.state.s2 = sum - carry * limbSize;
+    sum = s0 * m.s3 + s1 * m.s2 + s2 * m.s1 + s3 * m.s0 + increment.s3 + carry;
+    carry = Math.floor(sum / limbSize);
+    this.state.s3 = sum - carry * limbSize;
+    sum = s0 * m.s4 + s1 * m.s3 + s2 * m.s2 + s3 * m.s1 + s4 * m.s0 + increment.s4 + carry;
+    carry = Math.floor(sum / limbSize);
+    this.state.s4 = sum - carry * limbSize;
+    sum = s0 * m.s5 + s1 * m.s4 + s2 * m.s3 + s3 * m.s2 + s4 * m.s1 + s5 * m.s0;
+    sum += increment.s5 + carry;
+    this.state.s5 = sum - Math.floor(sum / lastLimbSize) * lastLimbSize;
+  }
+}
+
+/** The lower 32 bits of the 64 bits `high`, `low` shifted right by 0 to 31. */
+function shiftRight(low: number, high: number, by: number): number {
+  // A shift by 32 would be one by 0; two shifts are not.
+  return ((low >>> by) | ((high << 1) << (31 - by))) >>> 0;
 }
 
 /**

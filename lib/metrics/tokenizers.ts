@@ -4,33 +4,39 @@ import { splitWords, strip } from './whitespace';
 export type Tokenizer = (segment: string) => string[];
 
 /** The tokenizers of BLEU, by sacreBLEU's names. */
-export type TokenizerName = '13a' | 'zh' | 'char' | 'none';
+export type TokenizerName = '13a' | 'zh' | 'intl' | 'char' | 'none';
 
-/** sacreBLEU's `TokenizerRegexp`: the rules of NIST's mteval-v13a.pl for Western languages. */
-function tokenizeWestern(line: string): string[] {
-  return splitWords(
-    line
-      // ASCII symbols other than ' , - . each stand alone
-      .replace(/([{-~[-` -&(-+:-@/])/gu, ' $1 ')
-      // full stop and comma stand alone unless between digits
-      .replace(/([^0-9])([.,])/gu, '$1 $2 ')
-      .replace(/([.,])([^0-9])/gu, ' $1 $2')
-      // a hyphen after a digit stands alone
-      .replace(/([0-9])(-)/gu, '$1 $2 '),
-  );
+/** Sets ASCII symbols other than ' , - . apart, as NIST's mteval-v13a.pl. */
+export function separateSymbols(line: string): string {
+  return line.replace(/([{-~[-` -&(-+:-@/])/gu, ' $1 ');
 }
 
-/** sacreBLEU's `Tokenizer13a`. */
-function tokenize13a(segment: string): string[] {
-  const line = segment
-    .replaceAll('<skipped>', '')
-    .replaceAll('-\n', '')
-    .replaceAll('\n', ' ')
+/** Sets full stops and commas apart unless between digits, and hyphens after digits. */
+export function separateStops(line: string): string {
+  return line
+    .replace(/([^0-9])([.,])/gu, '$1 $2 ')
+    .replace(/([.,])([^0-9])/gu, ' $1 $2')
+    .replace(/([0-9])(-)/gu, '$1 $2 ');
+}
+
+/** Four of XML's entities as the characters they stand for. */
+export function unescapeXml(line: string): string {
+  return line
     .replaceAll('&quot;', '"')
     .replaceAll('&amp;', '&')
     .replaceAll('&lt;', '<')
     .replaceAll('&gt;', '>');
-  return tokenizeWestern(` ${line} `);
+}
+
+/** sacreBLEU's `TokenizerRegexp`: the rules of NIST's mteval-v13a.pl for Western languages. */
+function tokenizeWestern(line: string): string[] {
+  return splitWords(separateStops(separateSymbols(line)));
+}
+
+/** sacreBLEU's `Tokenizer13a`. */
+function tokenize13a(segment: string): string[] {
+  const line = segment.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' ');
+  return tokenizeWestern(` ${unescapeXml(line)} `);
 }
 
 /**
@@ -54,6 +60,19 @@ function tokenizeZh(segment: string): string[] {
   return tokenizeWestern(strip(segment).replace(chinese, ' $1 '));
 }
 
+/**
+ * sacreBLEU's `TokenizerV14International`, the rules of mteval-v14.pl: punctuation stands alone
+ * unless between digits, symbols always.
+ */
+function tokenizeInternational(segment: string): string[] {
+  return splitWords(
+    segment
+      .replace(/(\P{N})(\p{P})/gu, '$1 $2 ')
+      .replace(/(\p{P})(\P{N})/gu, ' $1 $2')
+      .replace(/(\p{S})/gu, ' $1 '),
+  );
+}
+
 /** sacreBLEU's `TokenizerChar`: each code point alone, whitespace dropped. */
 function tokenizeChar(segment: string): string[] {
   return splitWords(Array.from(segment).join(' '));
@@ -66,6 +85,7 @@ function tokenizeChar(segment: string): string[] {
 export const tokenizers: Readonly<Record<TokenizerName, Tokenizer>> = {
   '13a': tokenize13a,
   zh: tokenizeZh,
+  intl: tokenizeInternational,
   char: tokenizeChar,
   none: splitWords,
 };

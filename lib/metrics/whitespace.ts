@@ -1,8 +1,9 @@
 /**
  * Python's idea of whitespace (`str.isspace`), on which sacreBLEU's scores depend. JavaScript's
  * `\s`, `trim` and `split` lack U+001C to U+001F and U+0085, and count U+FEFF, which Python does not.
+ * For a regular expression's character class.
  */
-const space =
+export const space: string =
   '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const run = new RegExp(`[${space}]+`, 'u');
 const leading = new RegExp(`^[${space}]+`, 'u');

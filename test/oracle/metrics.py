@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import sacrebleu
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.bleu import _get_tokenizer
+from sacrebleu.metrics.lib_ter import translation_edit_rate
 from sacrebleu.significance import PairedTest
 
 # Each corpus: hypotheses, references, and a second system to compare with where there is one.
@@ -63,6 +64,21 @@ MIXED = [
     ("word-1 1-word 1-2 -1 1- --", "word - 1 1 - word 1-2 - 1 1- -"),
     (" ".join(f"w{i % 17}" for i in range(300)), " ".join(f"w{i % 13}" for i in range(280))),
 ]
+JAPANESE = [
+    ("「猫」は、マットの上に座った。", "「猫」は マットの上に座っていました。"),
+    ("㈱東京タワー ㋿ ㍿ 豈 ﹅ ⺀ ㇀ 㐀", "㈱ 東京 タワー ㋿㍿ 豈﹅⺀㇀㐀"),
+    ("ひらがな", "ひらがな だけ"),
+    ("＂引用＂：はい！（笑）；…", "＂引用＂ ： はい ！ ( 笑 )"),
+]
+SHIFTED = [
+    ("the fish that he caught was big", "the big fish that he caught was"),
+    ("b c d a e f", "a b c d e f"),
+    ("x a b c y", "a b c x y"),
+    ("the dog's tail isn't Jane's . John's", "John 's tail is n't the dog 's , Jane 's"),
+    ("...", "?!"),
+    ("word", "..."),
+    (" ".join(f"w{i}" for i in range(70)), " ".join(f"w{(i + 60) % 70}" for i in range(70))),
+]
 SHORT = [("a b", "a b"), ("c", "c d"), ("e f g", "e f g")]
 CORPORA = {
     "english": ENGLISH,
@@ -70,6 +86,8 @@ CORPORA = {
     "chinese": CHINESE,
     "mixed": MIXED,
     "all": ENGLISH + GERMAN + CHINESE + MIXED,
+    "japanese": JAPANESE,
+    "shifted": SHIFTED,
     "short": SHORT,
     "no output": [("", "one two three"), ("", "four")],
     "no match": [("x y z", "one two three four five"), ("q", "eins")],
@@ -77,7 +95,7 @@ CORPORA = {
 }
 BLEU_OPTIONS = [
     {"tokenize": tokenize, "lowercase": lowercase}
-    for tokenize in ("13a", "zh", "char", "none")
+    for tokenize in ("13a", "zh", "intl", "char", "none")
     for lowercase in (False, True)
 ]
 CHRF_OPTIONS = [
@@ -88,11 +106,33 @@ CHRF_OPTIONS = [
     {"wordOrder": 1, "charOrder": 4, "beta": 3},
     {"wordOrder": 0, "whitespace": True},
 ]
+TER_OPTIONS = [
+    {},
+    {"normalized": True},
+    {"noPunct": True},
+    {"caseSensitive": True},
+    {"normalized": True, "asianSupport": True},
+    {"noPunct": True, "asianSupport": True},
+    {"normalized": True, "noPunct": True, "asianSupport": True, "caseSensitive": True},
+]
+
+
+def ter_of(options):
+    names = {"noPunct": "no_punct", "asianSupport": "asian_support", "caseSensitive": "case_sensitive"}
+    return TER(**{names.get(key, key): value for key, value in options.items()})
 
 
 def chrf_of(options):
     names = {"wordOrder": "word_order", "charOrder": "char_order"}
     return CHRF(**{names.get(key, key): value for key, value in options.items()})
+
+
+METRICS = {
+    "bleu": BLEU(),
+    "chrf": CHRF(),
+    "chrf++": CHRF(word_order=2),
+    "ter": TER(),
+}
 
 
 def evaluate(metric, hyps, refs):
@@ -118,6 +158,64 @@ def scores():
         for options in CHRF_OPTIONS:
             result = evaluate(chrf_of(options), hyps, refs)
             out.append({"corpus": corpus, "metric": "chrf", "options": options, **result})
+        for options in TER_OPTIONS:
+            result = evaluate(ter_of(options), hyps, refs)
+            out.append({"corpus": corpus, "metric": "ter", "options": options, **result})
+    return out
+
+
+def several_references():
+    """Two and three references a segment, then of different number; chrF ties and close lengths."""
+    pairs = CORPORA["all"] + JAPANESE + SHIFTED
+    rng = random.Random(11)
+    pool = [word for pair in pairs for word in pair[1].split()[:12]]
+    other = [" ".join(rng.sample(pool, rng.randint(1, 9))) for _ in pairs]
+    hyps = [p[0] for p in pairs]
+    first = [p[1] for p in pairs]
+    second = [f"{h[1:]} {o}" if i % 2 else o for i, (h, o) in enumerate(zip(hyps, other))]
+    third = [" ".join(reversed(r.split())) for r in first]
+    sparse = [None if i % 3 == 0 else text for i, text in enumerate(second)]
+    out = []
+    for streams in ([first, second], [second, first, third], [first, sparse], [sparse, first, third]):
+        by_segment = [[ref for ref in refs if ref is not None] for refs in zip(*streams)]
+        for name, metric in METRICS.items():
+            score = metric.corpus_score(hyps, streams)
+            out.append({
+                "references": by_segment, "metric": name, "score": score.score,
+                "signature": str(metric.get_signature()),
+                "statistics": metric._extract_corpus_statistics(hyps, streams),
+            })
+    # the same lists of references are written once
+    lists = []
+    for entry in out:
+        if entry["references"] not in lists:
+            lists.append(entry["references"])
+        entry["references"] = lists.index(entry["references"])
+    return {"hypotheses": hyps, "references": lists, "scores": out}
+
+
+def shifts():
+    """Edits of random sentences with blocks moved; the long ones reach the limits of the search."""
+    rng = random.Random(23)
+    out = []
+    for words in [2, 5, 9, 14, 20, 30] * 10 + [60, 130] * 5:
+        kinds = rng.choice([3, 8, 20, 80])
+        ref = [str(rng.randrange(kinds)) for _ in range(words)]
+        hyp = list(ref)
+        for _ in range(rng.randint(0, 4)):
+            at, size = rng.randrange(len(hyp)), rng.randint(1, 9)
+            block, rest = hyp[at:at + size], hyp[:at] + hyp[at + size:]
+            to = rng.randint(0, len(rest))
+            hyp = rest[:to] + block + rest[to:]
+            hyp[rng.randrange(len(hyp))] = str(rng.randrange(kinds))
+        if rng.random() < 0.3:
+            hyp = hyp[rng.randrange(len(hyp)):] + [str(rng.randrange(kinds))] * rng.randint(0, 9)
+        edits, _ = translation_edit_rate(hyp, ref)
+        out.append({"hypothesis": " ".join(hyp), "reference": " ".join(ref), "edits": edits})
+    short, long = ["a", "b"], [str(i % 50) for i in range(150)]
+    for hyp, ref in ((short, long), (long, short), ([], long), (long, [])):
+        edits, _ = translation_edit_rate(hyp, ref)
+        out.append({"hypothesis": " ".join(hyp), "reference": " ".join(ref), "edits": edits})
     return out
 
 
@@ -131,6 +229,8 @@ def tokens():
         0x4DFF, 0x4E00, 0x9FA5, 0x9FBB, 0x9FBC, 0xF8FF, 0xF900, 0xFA2D, 0xFA2E, 0xFA30, 0xFA6A,
         0xFA6B, 0xFA70, 0xFAD9, 0xFADA, 0xFE0F, 0xFE10, 0xFE1F, 0xFE20, 0xFE30, 0xFE4F, 0xFE50,
         0xFEFF, 0xFF00, 0xFF0C, 0xFFEF, 0xFFF0, 0x1F600, 0x20000, 0x2A6D6, 0x2F800, 0x2FA1D,
+        # punctuation, symbols and numbers for intl
+        0x00A7, 0x00AB, 0x00B1, 0x00BD, 0x2013, 0x2032, 0x2160, 0x2460, 0x20AC, 0x2190, 0x066B, 0x1D7D9,
     ]
     pieces = [chr(c) for c in edges] + [chr(c) for c in range(0x21, 0x7F)]
     pieces += list("aB 0 9. , - 1 .") + ["&quot;", "&amp;", "&lt;", "&gt;", "<skipped>", "-\n"]
@@ -138,7 +238,7 @@ def tokens():
     texts = ["".join(rng.choices(pieces, k=rng.randint(1, 24))) for _ in range(150)]
     # every edge and every ASCII character between letters and between digits
     texts += ["a" + piece + "b1" + piece + "2" for piece in pieces[: len(edges) + 94]]
-    names = ("13a", "zh", "char", "none")
+    names = ("13a", "zh", "intl", "char", "none")
     tokenizers = {name: _get_tokenizer(name)() for name in names}
     return [{"text": t} | {n: tokenizers[n](t).split() for n in names} for t in texts]
 
@@ -161,6 +261,7 @@ def bootstrap():
         ("bleu", {"tokenize": "zh"}, BLEU(tokenize="zh")),
         ("chrf", {}, CHRF()),
         ("chrf++", {}, CHRF(word_order=2)),
+        ("ter", {}, TER()),
     ]:
         samples = 400
         score = metric.corpus_score(a, [refs], n_bootstrap=samples)
@@ -190,6 +291,42 @@ def bootstrap():
     return {"a": a, "b": b, "references": refs, "cases": cases}
 
 
+def paired_tests():
+    """p-values of systems that are close, with one reference and with two or one."""
+    rng = random.Random(31)
+    words = ["der", "Hund", "läuft", "heute", "3.", "10:30", "im", "Garten", "schnell", "."]
+    refs = [" ".join(rng.choices(words, k=rng.randint(3, 12))) for _ in range(40)]
+
+    def system():
+        hyps = []
+        for ref in refs:
+            hyp = ref.split()
+            for _ in range(rng.randint(0, 3)):
+                hyp[rng.randrange(len(hyp))] = rng.choice(words)
+            hyps.append(" ".join(hyp[rng.randint(0, 1):]))
+        return hyps
+
+    systems = {name: system() for name in ("baseline", "one", "two")}
+    systems["copy"] = [s if i % 8 else "heute" for i, s in enumerate(systems["baseline"])]
+    second = [" ".join(reversed(r.split())) if i % 2 else None for i, r in enumerate(refs)]
+    cases = []
+    for streams in ([refs], [refs, second]):
+        for test, samples in (("bs", 500), ("ar", 2000)):
+            signatures, results = PairedTest(
+                list(systems.items()), METRICS, streams, test_type=test, n_samples=samples
+            )()
+            # by the names of the metrics, which sacreBLEU calls by those of their scores
+            for name, key in zip(METRICS, [key for key in results if key != "System"]):
+                cases.append({
+                    "metric": name, "references": len(streams), "test": test, "samples": samples,
+                    "signature": str(signatures[key]),
+                    "scores": [result.score for result in results[key]],
+                    "pValues": [result.p_value for result in results[key]],
+                })
+    by_segment = [[r] if s is None else [r, s] for r, s in zip(refs, second)]
+    return {"systems": systems, "references": [refs, by_segment], "cases": cases}
+
+
 def generator():
     """First draws, and a draw so late that with large bounds some before it were rejected."""
     def draws(seed, bound):
@@ -200,6 +337,18 @@ def generator():
         draws(seed, bound)
         for seed in (0, 1, 12345, 2**32 - 1, 2**32, 2**53 - 1)
         for bound in (1, 2, 7, 200, 4096, 1_500_000)
+    ]
+
+
+def bits():
+    """As approximate randomisation draws them; not a multiple of 32 in all."""
+    return [
+        {
+            "seed": seed,
+            "bits": "".join("01"[int(bit)] for bit in np.random.default_rng(seed).integers(
+                2, size=(3, 71), dtype=bool).ravel()),
+        }
+        for seed in (1, 12345)
     ]
 
 
@@ -219,6 +368,10 @@ def main():
         "tokens": tokens(),
         "bootstrap": bootstrap(),
         "generator": generator(),
+        "bits": bits(),
+        "several": several_references(),
+        "shifts": shifts(),
+        "paired": paired_tests(),
     }
     path = Path(__file__).parent / "vectors" / "metrics.json"
     path.parent.mkdir(exist_ok=True)
