@@ -1,13 +1,13 @@
 /** Scores of translations, each with its interval, as sacreBLEU would print them. */
 import type { Utterance } from '../data';
-import { bootstrapInterval, createMetric, pairedBootstrap, retention } from '../metrics';
-import type { Metric, MetricResult } from '../metrics';
+import { bootstrapInterval, createMetricFor, pairedBootstrap, retention } from '../metrics';
 import type { Qwen2Audio } from '../qwen2-audio';
 import type { Features } from '../train/examples';
 import { CompressionError } from './error';
 import { translateSplit, type TranslateOptions } from './translate';
 
-export const metricKeys = ['bleu', 'chrf', 'chrf++', 'exactMatch'] as const;
+/** What every evaluation reports, by the names of the metrics room. */
+export const metricKeys = ['bleu', 'chrf', 'chrf++', 'exact_match'] as const;
 export type MetricKey = (typeof metricKeys)[number];
 
 export interface Score {
@@ -34,18 +34,6 @@ export interface BootstrapOptions {
   seed?: number;
 }
 
-/** The metric as this project reports it: BLEU tokenises Chinese by characters of `zh`. */
-export function metricFor(key: MetricKey, language: string): Metric<MetricResult> {
-  switch (key) {
-    case 'bleu':
-      return createMetric('bleu', { tokenize: language === 'zh' ? 'zh' : '13a' });
-    case 'exactMatch':
-      return createMetric('exact_match', {});
-    default:
-      return createMetric(key, {});
-  }
-}
-
 export function references(utterances: readonly Utterance[], language: string): string[] {
   return utterances.map((utterance) => {
     const reference = utterance.translations[language];
@@ -66,7 +54,7 @@ export function scoreTranslations(
   options: BootstrapOptions = {},
 ): Record<MetricKey, Score> {
   const entries = metricKeys.map((key) => {
-    const metric = metricFor(key, language);
+    const metric = createMetricFor(key, language);
     const { score, low, high, signature } = bootstrapInterval(metric, hypotheses, refs, options);
     return [key, { score, low, high, signature }] as const;
   });
@@ -81,16 +69,14 @@ export function compareToTeacher(
   options: BootstrapOptions = {},
 ): Record<MetricKey, ScoreComparison> {
   const entries = metricKeys.map((key) => {
-    const metric = metricFor(key, language);
+    const metric = createMetricFor(key, language);
     const kept = retention(metric, student, teacher, refs, options);
     const { pValue } = pairedBootstrap(metric, teacher, student, refs, options);
     const comparison: ScoreComparison = { pValue };
-    if (kept.retention !== undefined) {
-      // The metric room speaks of percent, reports of fractions.
-      comparison.retention = kept.retention / 100;
-      comparison.low = kept.low! / 100;
-      comparison.high = kept.high! / 100;
-    }
+    // The metric room speaks of percent, reports of fractions.
+    if (kept.retention !== undefined) comparison.retention = kept.retention / 100;
+    if (kept.low !== undefined) comparison.low = kept.low / 100;
+    if (kept.high !== undefined) comparison.high = kept.high / 100;
     return [key, comparison] as const;
   });
   return Object.fromEntries(entries) as Record<MetricKey, ScoreComparison>;
@@ -100,7 +86,10 @@ export function compareToTeacher(
 export interface Evaluation {
   language: string;
   segments: number;
+  /** Of the utterances, in the order of `texts` and `references`. */
+  ids: string[];
   texts: string[];
+  references: string[];
   scores: Record<MetricKey, Score>;
   tokensPerSecond: number;
 }
@@ -120,7 +109,9 @@ export async function evaluateModel(
     results.push({
       language,
       segments: utterances.length,
+      ids: utterances.map(({ id }) => id),
       texts: translated.texts,
+      references: refs,
       scores: scoreTranslations(translated.texts, refs, language, options),
       tokensPerSecond: translated.generatedTokens / translated.seconds,
     });

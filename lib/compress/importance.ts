@@ -5,13 +5,13 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
-import { corpusScore } from '../metrics';
+import { corpusScore, createMetricFor } from '../metrics';
 import type { Qwen2Audio } from '../qwen2-audio';
 import { noGrad, scope } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
 import { JsonLines } from '../train/log';
 import { CompressionError } from './error';
-import { metricFor, references, type MetricKey } from './evaluate';
+import { references, type MetricKey } from './evaluate';
 import { EncodedSplit, PromptSet } from './translate';
 
 /** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */
@@ -246,8 +246,8 @@ class CandidateScorer {
     const { maxNewTokens, signal } = this.options;
     const prompts = this.#prompts.get(language)!;
     const { texts } = await prompts.translate(candidate, { maxNewTokens, signal });
-    return corpusScore(metricFor(key, language), texts, references(this.audio.utterances, language))
-      .score;
+    const metric = createMetricFor(key, language);
+    return corpusScore(metric, texts, references(this.audio.utterances, language)).score;
   }
 
   async #loss(candidate: Qwen2Audio, language: string): Promise<number> {

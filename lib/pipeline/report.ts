@@ -159,17 +159,15 @@ function evaluationOf(
   return model.evaluations[split]!.find((evaluation) => evaluation.language === language)!;
 }
 
-// The report has exact match as a fraction, the metrics in percent.
 function scoresOf(
   scores: Record<MetricKey, Score>,
   versus?: Record<MetricKey, ScoreComparison>,
 ): MetricScores {
   const entries = metricKeys.map((key) => {
-    const unit = key === 'exactMatch' ? 100 : 1;
     const { score, low, high, signature } = scores[key];
     const result: MetricScore = {
-      value: score / unit,
-      interval: { low: low / unit, high: high / unit },
+      value: score,
+      interval: { low, high },
       signature,
       versusTeacher: versus === undefined ? null : comparisonOf(versus[key]),
     };
@@ -178,9 +176,9 @@ function scoresOf(
   return Object.fromEntries(entries);
 }
 
-function comparisonOf({ retention, low, high, pValue }: ScoreComparison): Comparison | null {
-  if (retention === undefined) return null;
-  return { retention, interval: { low: low!, high: high! }, pValue };
+function comparisonOf({ retention, low, high, pValue }: ScoreComparison): Comparison {
+  const interval = low === undefined || high === undefined ? null : { low, high };
+  return { retention: retention ?? null, interval, pValue };
 }
 
 function constantResult(context: Context, split: string, language: string): ConstantAnswer {

@@ -3,12 +3,12 @@ import type { Interval, MetricName } from './types';
 /** Stands where a number is missing. */
 export const missing = '–';
 
-/** The metrics in the order of the tables; `scale` brings a value to 0 … 100. */
-export const metrics: readonly { name: MetricName; label: string; scale: number }[] = [
-  { name: 'bleu', label: 'BLEU', scale: 1 },
-  { name: 'chrf', label: 'chrF', scale: 1 },
-  { name: 'chrf++', label: 'chrF++', scale: 1 },
-  { name: 'exactMatch', label: 'Exact match', scale: 100 },
+/** The metrics in the order of the tables; all are 0 to 100, shares of the segments have a unit. */
+export const metrics: readonly { name: MetricName; label: string; unit: '' | '%' }[] = [
+  { name: 'bleu', label: 'BLEU', unit: '' },
+  { name: 'chrf', label: 'chrF', unit: '' },
+  { name: 'chrf++', label: 'chrF++', unit: '' },
+  { name: 'exact_match', label: 'Exact match', unit: '%' },
 ];
 
 type Maybe = number | null | undefined;
@@ -47,7 +47,7 @@ export function percent(fraction: Maybe): string {
 }
 
 /** `[90.1, 95.2]`, or nothing where there is no interval. */
-export function interval(bounds: Interval | null | undefined, scale: number): string {
+export function interval(bounds: Interval | null | undefined, scale: number = 1): string {
   if (!bounds) return '';
   return `[${fixed(bounds.low, 1, scale)}, ${fixed(bounds.high, 1, scale)}]`;
 }

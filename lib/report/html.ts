@@ -47,7 +47,7 @@ function importance(search: ImportanceSearch, index: number): Markup {
 
 function tradeOffs(data: ReportData): Content {
   const figures = conditions(data).flatMap(({ language, testSet }, i) =>
-    (['chrf', 'exactMatch'] as const)
+    (['chrf', 'exact_match'] as const)
       .map((metric) => tradeOff(data, language, testSet, metric, `trade-${i}-${metric}`))
       .filter((figure) => figure !== null),
   );

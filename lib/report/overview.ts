@@ -38,7 +38,7 @@ function tiles(data: ReportData): Content {
         ? data.languages.flatMap((language) => {
             const scores = evaluationOf(student, language, testSet)?.scores;
             return metrics
-              .filter(({ name }) => name === 'chrf' || name === 'exactMatch')
+              .filter(({ name }) => name === 'chrf' || name === 'exact_match')
               .flatMap(({ name, label }) => {
                 const versus = scores?.[name]?.versusTeacher;
                 return versus ? [{ language, label, versus }] : [];

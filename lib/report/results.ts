@@ -9,7 +9,7 @@ import type {
   ReportTestSet,
 } from './types';
 
-function scoreCell(score: MetricScore | undefined, scale: number): Markup {
+function scoreCell(score: MetricScore | undefined): Markup {
   if (!score) return html`<td class="quiet">–</td>`;
   const versus = score.versusTeacher;
   const kept: Content[] = versus
@@ -21,8 +21,8 @@ function scoreCell(score: MetricScore | undefined, scale: number): Markup {
       ]
     : [];
   return html`<td>
-    <div class="value">${fixed(score.value, 1, scale)}</div>
-    <div class="quiet">${interval(score.interval, scale)}</div>
+    <div class="value">${fixed(score.value, 1)}</div>
+    <div class="quiet">${interval(score.interval)}</div>
     ${kept}
   </td>`;
 }
@@ -48,18 +48,18 @@ function constantRow(constant: ConstantAnswer): Markup {
     <td>–</td>
     <td>–</td>
     <td>–</td>
-    ${metrics.map(({ name, scale }) => scoreCell(constant.scores[name], scale))}
+    ${metrics.map(({ name }) => scoreCell(constant.scores[name]))}
     <td>–</td>
   </tr>`;
 }
 
 function constantSentence(constant: ConstantAnswer, language: ReportLanguage): Markup {
-  const exact = constant.scores.exactMatch;
+  const exact = constant.scores.exact_match;
   const chrf = constant.scores.chrf;
   return html`<p class="note">
     Always answering “<span lang="${language.code}">${constant.answer}</span>”, whatever is said,
     ${
-      exact && html`matches the reference in ${percent(exact.value)} of the segments`
+      exact && html`matches the reference in ${percent(exact.value / 100)} of the segments`
     }${exact && chrf && ' and '}${
       chrf && html`has a chrF of ${fixed(chrf.value, 1)}: that much of it is worth nothing here`
     }.
@@ -101,7 +101,7 @@ function resultTable(
             <th scope="col">Stored elements</th>
             <th scope="col">Bytes</th>
             ${metrics.map(
-              ({ label, scale }) => html`<th scope="col">${label}${scale === 100 && ', %'}</th>`,
+              ({ label, unit }) => html`<th scope="col">${label}${unit && `, ${unit}`}</th>`,
             )}
             <th scope="col">Tokens/s</th>
           </tr>
@@ -115,9 +115,7 @@ function resultTable(
                 <td>${integer(model.size.parameters)}</td>
                 <td>${integer(model.size.storedElements)}</td>
                 <td>${bytes(model.size.bytes)}</td>
-                ${metrics.map(({ name: metric, scale }) =>
-                  scoreCell(evaluation.scores[metric], scale),
-                )}
+                ${metrics.map(({ name: metric }) => scoreCell(evaluation.scores[metric]))}
                 <td>${fixed(evaluation.tokensPerSecond, 1)}</td>
               </tr>`,
           )}${constant && constantRow(constant)}

@@ -102,15 +102,15 @@ function scoreRows(
   return [
     '',
     fit(name, width),
-    ...metrics.map(({ name: metric, label, scale }) => {
+    ...metrics.map(({ name: metric, label, unit }) => {
       const [x, y] = [a?.scores[metric], b?.scores[metric]];
       const score = (s: typeof x): string =>
-        s ? `${fixed(s.value, 1, scale)} ${interval(s.interval, scale)}`.trimEnd() : missing;
+        s ? `${fixed(s.value, 1)} ${interval(s.interval)}`.trimEnd() : missing;
       const versus = y?.versusTeacher;
       const kept = versus
         ? [percent(versus.retention), interval(versus.interval, 100), pValue(versus.pValue)]
         : [missing];
-      const title = scale === 100 ? `${label.toLowerCase()}, %` : label;
+      const title = unit ? `${label.toLowerCase()}, ${unit}` : label;
       return row(`  ${title}`, score(x), score(y), kept.filter(Boolean).join('  '));
     }),
     row(
@@ -122,9 +122,10 @@ function scoreRows(
     ...(constant
       ? [
           fit(
-            `  a constant answer has chrF ${fixed(constant.scores.chrf?.value, 1)}, exact match ${percent(
-              constant.scores.exactMatch?.value,
-            )}`,
+            `  a constant answer has chrF ${fixed(constant.scores.chrf?.value, 1)}, exact match ${fixed(
+              constant.scores.exact_match?.value,
+              1,
+            )} %`,
             width,
           ),
         ]
@@ -156,7 +157,7 @@ function stepLines(data: ReportData): string[] {
         bytes(model.size.bytes),
         ...languages.slice(0, 2).flatMap((language) => {
           const scores = evaluationOf(model, language, testSet)?.scores;
-          return [fixed(scores?.chrf?.value, 1), fixed(scores?.exactMatch?.value, 1, 100)];
+          return [fixed(scores?.chrf?.value, 1), fixed(scores?.exact_match?.value, 1)];
         }),
       ]),
     ),

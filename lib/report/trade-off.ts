@@ -85,12 +85,12 @@ function mark({ model, x, y }: Point): Markup {
   return html`<circle class="mark step" cx="${px(x)}" cy="${px(y)}" r="4.5" />`;
 }
 
-function whisker({ score, x }: Point, scale: number, y: (value: number) => number): Markup | null {
+function whisker({ score, x }: Point, y: (value: number) => number): Markup | null {
   if (!score.interval) return null;
   const { low, high } = score.interval;
   if (!Number.isFinite(low) || !Number.isFinite(high)) return null;
-  const from = px(y(low * scale));
-  const to = px(y(high * scale));
+  const from = px(y(low));
+  const to = px(y(high));
   const [a, b] = [px(x - 4), px(x + 4)];
   return html`<path
     class="whisker"
@@ -109,7 +109,7 @@ export function tradeOff(
   metric: MetricName,
   id: string,
 ): Markup | null {
-  const { label, scale } = metrics.find(({ name }) => name === metric)!;
+  const { label, unit } = metrics.find(({ name }) => name === metric)!;
   const matches = (e: { language: string; testSet: string }): boolean =>
     e.language === language.code && e.testSet === testSet.id;
   const measured = data.models.flatMap((model) => {
@@ -127,7 +127,7 @@ export function tradeOff(
   ]);
   if (constant) values.push(constant.value);
   const finite = values.filter(Number.isFinite);
-  const [low, high] = nice(Math.min(...finite) * scale, Math.max(...finite) * scale, 5);
+  const [low, high] = nice(Math.min(...finite), Math.max(...finite), 5);
   const y = linear(Math.max(0, low), Math.min(100, high), frame.bottom, frame.top);
   const largest = Math.max(...measured.map(({ model }) => model.size.bytes));
   const x = linear(0, largest * 1.06, frame.left, frame.right);
@@ -135,19 +135,18 @@ export function tradeOff(
     model,
     score,
     x: x(model.size.bytes),
-    y: y(score.value * scale),
+    y: y(score.value),
   }));
   const name = `${label}, ${language.name}, ${testSet.name}`;
   const summary = measured
     .map(
-      ({ model, score }) =>
-        `${model.name}: ${bytes(model.size.bytes)}, ${fixed(score.value, 1, scale)}`,
+      ({ model, score }) => `${model.name}: ${bytes(model.size.bytes)}, ${fixed(score.value, 1)}`,
     )
     .join('; ');
 
   return html`<figure>
     <figcaption>
-      ${label}${scale === 100 ? ' (%)' : ''}, ${language.name}
+      ${label}${unit && ` (${unit})`}, ${language.name}
       <span class="quiet">${testSet.name}</span>
     </figcaption>
     <svg
@@ -174,18 +173,18 @@ export function tradeOff(
             class="constant"
             x1="${frame.left}"
             x2="${frame.right}"
-            y1="${px(y(constant.value * scale))}"
-            y2="${px(y(constant.value * scale))}"
-          /><text class="tick" x="${frame.left + 6}" y="${px(y(constant.value * scale) - 5)}"
+            y1="${px(y(constant.value))}"
+            y2="${px(y(constant.value))}"
+          /><text class="tick" x="${frame.left + 6}" y="${px(y(constant.value) - 5)}"
             >constant answer</text
           >`
       }
-      ${points.map((point) => whisker(point, scale, y))}
+      ${points.map((point) => whisker(point, y))}
       ${points.map(
         (point) =>
           html`<g
             ><title>
-              ${point.model.name}: ${fixed(point.score.value, 1, scale)} at
+              ${point.model.name}: ${fixed(point.score.value, 1)} at
               ${bytes(point.model.size.bytes)}</title
             >${mark(point)}</g
           >`,

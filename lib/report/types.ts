@@ -106,9 +106,9 @@ export type ByteCategory =
   | 'quantisation state'
   | 'other';
 
-export type MetricName = 'bleu' | 'chrf' | 'chrf++' | 'exactMatch';
+export type MetricName = 'bleu' | 'chrf' | 'chrf++' | 'exact_match';
 
-/** `bleu`, `chrf` and `chrf++` are 0 to 100 as in sacreBLEU; `exactMatch` is a fraction, 0 to 1. */
+/** All are 0 to 100; `exact_match` is the percentage of equal segments. */
 export type MetricScores = Readonly<Partial<Record<MetricName, MetricScore>>>;
 
 export interface Evaluation {
@@ -138,8 +138,11 @@ export interface MetricScore {
 }
 
 export interface Comparison {
-  /** This model's score divided by the teacher's, same metric, same test set: 0.97 is 97 %. */
-  readonly retention: number;
+  /**
+   * This model's score divided by the teacher's, same metric, same test set: 0.97 is 97 %; null where
+   * the teacher scores 0.
+   */
+  readonly retention: number | null;
   readonly interval: Interval | null;
   /** Of the paired bootstrap: how likely so large a difference is by chance. */
   readonly pValue: number | null;

@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { metricFor, metricKeys } from '../../lib/compress/evaluate';
-import { corpusScore } from '../../lib/metrics';
+import { metricKeys } from '../../lib/compress/evaluate';
+import { corpusScore, createMetricFor } from '../../lib/metrics';
 import { SpeechTranslator } from '../../lib/qwen2-audio/translator';
 import { writeTinyCheckpoint, writeTone } from '../tiny-checkpoint';
 import { jsonLines, oneLine, pare } from './invoke';
@@ -65,17 +65,20 @@ describe('pare evaluate', () => {
       expect(rest).toEqual({
         ...{ model, corpus, split: 'test', language, segments: 3 },
         tokensPerSecond: expect.any(Number),
+        ids: ['u0', 'u1', 'u2'],
+        texts,
+        references: refs,
       });
       expect(Object.keys(scores as object)).toEqual([...metricKeys]);
       for (const key of metricKeys) {
-        const metric = metricFor(key, language);
-        const { score } = corpusScore(metric, texts, refs);
+        const metric = createMetricFor(key, language);
+        const { score, signature } = corpusScore(metric, texts, refs);
         const own = (scores as Record<string, Record<string, number | string>>)[key]!;
         expect(own).toEqual({
           score,
           low: expect.any(Number),
           high: expect.any(Number),
-          signature: metric.signature.replace('nrefs:1', 'nrefs:1|bs:1000|seed:12345'),
+          signature: signature.replace('nrefs:1', 'nrefs:1|bs:1000|seed:12345'),
         });
         expect(own.low).toBeLessThanOrEqual(score);
         expect(own.high).toBeGreaterThanOrEqual(score);
@@ -92,7 +95,7 @@ describe('pare evaluate', () => {
     const text = await pare(...args('--to', 'de', '--limit', '1'));
     expect(text.exitCode).toBe(0);
     const lines = text.stdout.trimEnd().split('\n');
-    expect(lines[0]).toMatch(/^test, de: 1 segments, [\d.]+ tokens\/s$/);
+    expect(lines[0]).toMatch(/^test, de: 1 segment, [\d.]+ tokens\/s$/);
     expect(lines.slice(1).map((line) => line.trim().split(/ {2,}/)[0])).toEqual([
       'BLEU',
       'chrF',

@@ -39,15 +39,10 @@ test('scores are those of the metrics, with their intervals and signatures', () 
   expect(scores.bleu.score).toBe(bleu(student, refs).score);
   expect(scores.chrf.score).toBe(chrf(student, refs).score);
   expect(scores['chrf++'].score).toBe(chrf(student, refs, { wordOrder: 2 }).score);
-  expect(scores.exactMatch.score).toBe(exactMatch(student, refs).score);
-  expect(scores.exactMatch.score).toBe(25);
-  for (const [key, name] of [
-    ['bleu', 'bleu'],
-    ['chrf', 'chrf'],
-    ['chrf++', 'chrf++'],
-    ['exactMatch', 'exact_match'],
-  ] as const) {
-    const interval = bootstrapInterval(createMetric(name), student, refs, options);
+  expect(scores.exact_match.score).toBe(exactMatch(student, refs).score);
+  expect(scores.exact_match.score).toBe(25);
+  for (const key of metricKeys) {
+    const interval = bootstrapInterval(createMetric(key), student, refs, options);
     const { score, low, high, signature } = interval;
     expect(scores[key]).toEqual({ score, low, high, signature });
     expect(signature).toMatch(/\|bs:\d+\|seed:\d+/);
@@ -70,7 +65,7 @@ test('Chinese BLEU is of characters', () => {
 
 test('a comparison is student over teacher as a fraction, and the paired p-value', () => {
   const compared = compareToTeacher(student, teacher, refs, 'de', options);
-  expect(compared.exactMatch.retention).toBeCloseTo(25 / 75, 12);
+  expect(compared.exact_match.retention).toBeCloseTo(25 / 75, 12);
   const metric = createMetric('chrf');
   const kept = retention(metric, student, teacher, refs, options);
   expect(compared.chrf).toEqual({
@@ -91,7 +86,7 @@ test('there is no retention of a teacher that scores 0', () => {
     'de',
     options,
   );
-  expect(compared.exactMatch).toEqual({ pValue: expect.any(Number) as number });
+  expect(compared.exact_match).toEqual({ pValue: expect.any(Number) as number });
 });
 
 test('the constant answer is the most frequent, of equal ones the first', () => {
@@ -117,7 +112,8 @@ describe('with a model', () => {
     });
     expect(memory()).toEqual(before);
     expect(results.map(({ language }) => language)).toEqual(languages);
-    for (const { language, segments, texts, scores, tokensPerSecond } of results) {
+    for (const result of results) {
+      const { language, segments, ids, texts, scores, tokensPerSecond } = result;
       const translated = await translateSplit(
         model,
         task.features,
@@ -128,6 +124,8 @@ describe('with a model', () => {
       expect(texts).toEqual(translated.texts);
       expect(segments).toBe(6);
       const expected = references(utterances, language);
+      expect(ids).toEqual(utterances.map(({ id }) => id));
+      expect(result.references).toEqual(expected);
       expect(scores).toEqual(scoreTranslations(texts, expected, language, options));
       expect(tokensPerSecond).toBeGreaterThan(0);
     }

@@ -48,7 +48,9 @@ function tested(name: string, role: TestedModel['role'], wrong: number): TestedM
       const refs = split(id).map(({ translations }) => translations[language]!);
       const texts = refs.map((text, i) => (i < wrong ? '-' : text));
       const scores = scoreTranslations(texts, refs, language, evaluate);
-      return { language, segments: refs.length, texts, scores, tokensPerSecond: 9 };
+      const ids = split(id).map((utterance) => utterance.id);
+      const what = { language, segments: refs.length, ids, texts, references: refs };
+      return { ...what, scores, tokensPerSecond: 9 };
     });
     return [id, results] as const;
   });
@@ -99,6 +101,14 @@ test('has every model on every split in every language, and is on disk as it is 
   );
   expect(reportPath).toBe(join(dir, 'report.html'));
   expect(readFileSync(reportPath, 'utf8')).toContain('</html>');
+});
+
+test('a teacher that scores 0 leaves the p-value, and no retention', async () => {
+  const models = [tested('teacher', 'teacher', 6), tested('student', 'student', 0)];
+  const { report } = await writeReport(contextWith({}), { ...inputs(), tested: models });
+  const { exact_match: exact } = report.models[1]!.evaluations[0]!.scores;
+  expect(exact).toMatchObject({ value: 100, interval: { low: 100, high: 100 } });
+  expect(exact!.versusTeacher).toEqual({ retention: null, interval: null, pValue: 1 / 21 });
 });
 
 test.each([0, 1, 5, 11])('aborted after %i comparisons, it writes nothing', async (after) => {

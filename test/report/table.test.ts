@@ -36,10 +36,9 @@ test('for each language and test set every metric, retention with its interval, 
         bleu: 'BLEU',
         chrf: 'chrF ',
         'chrf++': 'chrF++',
-        exactMatch: 'exact match, %',
+        exact_match: 'exact match, %',
       };
       for (const [metric, label] of Object.entries(labels)) {
-        const scale = metric === 'exactMatch' ? 100 : 1;
         const key = metric as keyof typeof labels;
         const [x, y] = [a!.scores[key]!, b!.scores[key]!];
         const bounds = (i: { low: number; high: number }, by: number): string =>
@@ -48,11 +47,11 @@ test('for each language and test set every metric, retention with its interval, 
         expect(line(label, heading)).toBe(
           [
             label.trim(),
-            (x.value * scale).toFixed(1),
-            bounds(x.interval!, scale),
-            (y.value * scale).toFixed(1),
-            bounds(y.interval!, scale),
-            `${(kept.retention * 100).toFixed(1)} %`,
+            x.value.toFixed(1),
+            bounds(x.interval!, 1),
+            y.value.toFixed(1),
+            bounds(y.interval!, 1),
+            `${(kept.retention! * 100).toFixed(1)} %`,
             bounds(kept.interval!, 100),
             `p = ${kept.pValue!.toFixed(3)}`,
           ].join(' '),

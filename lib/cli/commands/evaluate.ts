@@ -36,14 +36,20 @@ export function evaluateCommand(context: Context): Command {
     .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
     .addOption(dtypeOption())
-    .option('--json', 'print {model, corpus, split, language, segments, scores, …}, one a language')
+    .option(
+      '--json',
+      'print {model, corpus, split, language, segments, scores, texts, …}, one a language',
+    )
     .addHelpText(
       'after',
       examples(
         'pare evaluate --model checkpoints/student --corpus corpora/demo',
         'pare evaluate --model checkpoints/student --corpus corpora/demo --to German --json',
         'pare evaluate --model checkpoints/student --corpus corpora/demo --split dev --limit 50',
-      ) + '\nScores are 0 to 100; intervals are of 95 %, by 1000 seeded bootstrap resamples.\n',
+        'pare evaluate --model checkpoints/student --corpus corpora/demo --json > student.jsonl',
+      ) +
+        '\nScores are 0 to 100; intervals are of 95 %, by 1000 seeded bootstrap resamples.\n' +
+        'pare compare tells whether two models differ: give it the outputs of --json.\n',
     )
     .action(async (options: Options) => {
       const { CorpusError, openCorpus } = await import('../../data');
@@ -110,7 +116,7 @@ const metricNames: Record<MetricKey, string> = {
   bleu: 'BLEU',
   chrf: 'chrF',
   'chrf++': 'chrF++',
-  exactMatch: 'exact match',
+  exact_match: 'exact match',
 };
 
 function show(
@@ -119,13 +125,14 @@ function show(
   evaluation: Evaluation,
   json: boolean,
 ): void {
-  const { language, segments, scores, tokensPerSecond } = evaluation;
   if (json) {
-    context.print(JSON.stringify({ ...names, language, segments, scores, tokensPerSecond }));
+    context.print(JSON.stringify({ ...names, ...evaluation }));
     return;
   }
+  const { language, segments, scores, tokensPerSecond } = evaluation;
+  const count = segments === 1 ? '1 segment' : `${segments} segments`;
   const speed = tokensPerSecond.toFixed(1);
-  context.print(`${names.split}, ${language}: ${segments} segments, ${speed} tokens/s`);
+  context.print(`${names.split}, ${language}: ${count}, ${speed} tokens/s`);
   for (const [key, { score, low, high, signature }] of Object.entries(scores)) {
     const name = metricNames[key as MetricKey].padEnd(12);
     const interval = `[${low.toFixed(2)}, ${high.toFixed(2)}]`;

@@ -13,6 +13,9 @@ export type Evaluations = Record<string, Evaluation[]>;
 
 const file = 'evaluation.json';
 
+/** Raised when the file changes its form, so that an older one is not taken. */
+const format = 2;
+
 /** @param name of the model, in the run folder and in progress */
 export async function evaluateStage(
   context: Context,
@@ -23,6 +26,7 @@ export async function evaluateStage(
   const { recipe, corpusHash } = context;
   const { generation, languages, corpus, evaluate } = recipe;
   const inputs = {
+    format,
     generation,
     languages,
     test: corpus.test,
