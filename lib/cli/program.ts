@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { examples, UsageError } from './arguments';
+import { compareCommand } from './commands/compare';
 import { doctorCommand } from './commands/doctor';
 import { evaluateCommand } from './commands/evaluate';
 import { inspectCommand } from './commands/inspect';
@@ -12,13 +13,14 @@ import { scoreCommand } from './commands/score';
 import { translateCommand } from './commands/translate';
 import type { Context } from './context';
 
-// Commands load what they need when they run: `pare --help`, `score`, `inspect` and `doctor` work
+// Commands load what they need when they run: `pare --help`, `score`, `compare`, `inspect` and `doctor` work
 // without the addon.
 const commands: readonly ((context: Context) => Command)[] = [
   runCommand,
   translateCommand,
   evaluateCommand,
   scoreCommand,
+  compareCommand,
   pruneCommand,
   inspectCommand,
   doctorCommand,

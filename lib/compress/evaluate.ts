@@ -4,11 +4,8 @@ import { bootstrapInterval, createMetricFor, pairedBootstrap, retention } from '
 import type { Qwen2Audio } from '../qwen2-audio';
 import type { Features } from '../train/examples';
 import { CompressionError } from './error';
+import { type MetricKey, metricKeys } from './metric-keys';
 import { translateSplit, type TranslateOptions } from './translate';
-
-/** What every evaluation reports, by the names of the metrics room. */
-export const metricKeys = ['bleu', 'chrf', 'chrf++', 'exact_match'] as const;
-export type MetricKey = (typeof metricKeys)[number];
 
 export interface Score {
   /** 0 to 100, exact match too. */

@@ -11,7 +11,8 @@ import { noGrad, scope } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
 import { JsonLines } from '../train/log';
 import { CompressionError } from './error';
-import { references, type MetricKey } from './evaluate';
+import { references } from './evaluate';
+import type { MetricKey } from './metric-keys';
 import { EncodedSplit, PromptSet } from './translate';
 
 /** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */

@@ -1,14 +1,18 @@
 export { finetune, type FinetuneOptions } from './finetune';
+export {
+  compareEvaluations,
+  type CompareOptions,
+  type ComparisonTable,
+  type EvaluationComparison,
+} from './compare';
 export { CompressionError } from './error';
 export {
   compareToTeacher,
   constantAnswer,
   evaluateModel,
-  metricKeys,
   references,
   scoreTranslations,
   type Evaluation,
-  type MetricKey,
   type Score,
   type ScoreComparison,
 } from './evaluate';
@@ -22,6 +26,7 @@ export {
   type ImportanceOptions,
   type ImportanceResult,
 } from './importance';
+export { type MetricKey, metricKeys } from './metric-keys';
 export { selectTargets, trainingItems, type DistilledTargets } from './distill';
 export {
   checkEmbeddings,

@@ -50,11 +50,23 @@ export function createMetric<Name extends MetricName>(
   return constructors[name](options);
 }
 
+/** Options of metrics by their name. */
+export type MetricOptions = {
+  readonly [Name in MetricName]?: MetricTypes[Name]['options'];
+};
+
 /**
- * Makes a metric as it is reported for a target language: BLEU cuts Chinese into characters.
- * @param language two-letter code
- * @throws MetricError for an unknown name.
+ * Makes a metric as it is reported for a target language: BLEU cuts Chinese into characters unless
+ * its options name a tokenizer.
+ * @param language two-letter code; undefined where it is not known
+ * @param options of which those of `name` are taken
+ * @throws MetricError for an unknown name or option value.
  */
-export function createMetricFor(name: MetricName, language: string): Metric {
-  return name === 'bleu' ? createMetric(name, { targetLanguage: language }) : createMetric(name);
+export function createMetricFor(
+  name: MetricName,
+  language?: string,
+  options: MetricOptions = {},
+): Metric {
+  if (name === 'bleu') return createMetric(name, { targetLanguage: language, ...options.bleu });
+  return createMetric(name, options[name]);
 }

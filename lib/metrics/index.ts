@@ -32,6 +32,7 @@ export {
   createMetricFor,
   type MetricName,
   metricNames,
+  type MetricOptions,
   type MetricTypes,
 } from './create';
 export { cer, ErrorRate, type ErrorRateOptions, type ErrorRateResult, wer } from './error-rate';
@@ -50,6 +51,7 @@ export {
   SACREBLEU_VERSION,
   type Signed,
 } from './metric';
+export { readReferences, readSegments } from './segments';
 export { englishNormalizer } from './english-normalizer';
 export {
   basicNormalizer,

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { metricKeys } from '../../lib/compress/evaluate';
+import { metricKeys } from '../../lib/compress';
 import { corpusScore, createMetricFor } from '../../lib/metrics';
 import { SpeechTranslator } from '../../lib/qwen2-audio/translator';
 import { writeTinyCheckpoint, writeTone } from '../tiny-checkpoint';

@@ -1,6 +1,6 @@
 import { oneLine, pare, pareWith } from './invoke';
 
-const commands = ['run', 'translate', 'evaluate', 'score', 'prune', 'inspect', 'doctor'];
+const commands = ['run', 'translate', 'evaluate', 'score', 'compare', 'prune', 'inspect', 'doctor'];
 
 describe('the program', () => {
   test('names every command in its help', async () => {
@@ -36,8 +36,14 @@ describe('the program', () => {
       says: 'at least 1',
     },
     { args: ['score', 'a', 'b'], says: '--metric' },
-    { args: ['score', 'a', 'b', '--metric', 'ter'], says: 'bleu, chrf, chrf++' },
-    { args: ['score', 'a', 'b', '--metric', 'chrf', '--tokenize', 'zh'], says: 'tokenizer' },
+    { args: ['score', 'a', 'b', '--metric', 'comet'], says: 'bleu, chrf, chrf++' },
+    { args: ['score', 'a', 'b', '--metric', 'chrf', '--tokenize', 'zh'], says: 'of bleu, not of' },
+    { args: ['score', 'a', 'b', '--metric', 'bleu', '--normalizer', 'basic'], says: 'wer, cer' },
+    { args: ['compare', 'a'], says: 'two systems' },
+    { args: ['compare', 'a', 'b', '--names', 'x'], says: 'give 2' },
+    { args: ['compare', 'a', 'b', '--output', 'table.pdf'], says: '.tex, .md, .json' },
+    { args: ['compare', 'a', 'b', '--trials', '9'], says: '--paired-ar' },
+    { args: ['compare', 'a', 'b', '--alpha', '5'], says: 'between 0 and 1' },
     { args: ['prune', 'm', '--layers', '3,x', '--output', 'o'], says: "'x'" },
     { args: ['prune', 'm', '--layers', '5-3', '--output', 'o'], says: "'5-3'" },
     { args: ['prune', 'm', '--layers', '3,2-4', '--output', 'o'], says: 'twice' },

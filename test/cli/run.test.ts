@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Context } from '../../lib/cli/context';
 import { runProgram } from '../../lib/cli/program';
+import type { ComparisonTable } from '../../lib/compress';
+import type { ReportData } from '../../lib/report';
 import { tinySplits, writeCorpus } from '../pipeline/tiny-corpus';
 import { tinyRecipe, writeRecipe } from '../pipeline/tiny-recipe';
 import { jsonLines, oneLine, pare } from './invoke';
@@ -68,6 +70,27 @@ describe('pare run', () => {
     expect(stdout).toContain('BLEU');
     expect(stdout).toContain(`report:  ${join(output, 'report.html')}`);
     expect(readFileSync(join(output, 'report.html'), 'utf8')).toContain('<svg');
+  });
+
+  test('its models can be compared, with the numbers of the report', async () => {
+    const baseline = join(output, 'evaluation-teacher');
+    const { samples, seed } = tinyRecipe('corpus', output).evaluate;
+    const args = ['compare', baseline, output, '--samples', `${samples}`, '--seed', `${seed}`];
+    const { exitCode, stdout, stderr } = await pare(...args, '--json');
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    const tables = jsonLines(stdout)[0] as unknown as ComparisonTable[];
+    const report = JSON.parse(readFileSync(join(output, 'report.json'), 'utf8')) as ReportData;
+    const { evaluations } = report.models.at(-1)!;
+    expect(tables).toHaveLength(evaluations.length);
+    for (const [t, { language, testSet, scores }] of evaluations.entries()) {
+      expect(tables[t]).toMatchObject({ language, testSet });
+      const compared = tables[t]!.systems[1]!.scores;
+      for (const [m, score] of Object.values(scores).entries()) {
+        expect(compared[m]).toMatchObject({ score: score.value, ...score.interval });
+        expect(compared[m]!.versusBaseline!.pValue).toBe(score.versusTeacher!.pValue);
+        expect(tables[t]!.metrics[m]!.signature).toBe(score.signature);
+      }
+    }
   });
 
   test.each([

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bleu, chrf } from '../../lib/metrics';
+import { bleu, bootstrapInterval, chrf, createMetric, ter, wer } from '../../lib/metrics';
 import { jsonLines, oneLine, pare } from './invoke';
 
 const hypotheses = ['Am Montag um acht Uhr.', 'Der Preis ist zehn Euro', 'im Juni'];
@@ -36,14 +36,72 @@ describe('pare score', () => {
     },
     { metric: 'chrf', options: [], expected: chrf(hypotheses, references) },
     { metric: 'chrf++', options: [], expected: chrf(hypotheses, references, { wordOrder: 2 }) },
+    { metric: 'ter', options: [], expected: ter(hypotheses, references) },
+    {
+      metric: 'ter',
+      options: [
+        '--ter-normalized',
+        '--ter-no-punct',
+        '--ter-asian-support',
+        '--ter-case-sensitive',
+      ],
+      expected: ter(hypotheses, references, {
+        ...{ normalized: true, noPunct: true, asianSupport: true, caseSensitive: true },
+      }),
+    },
+    { metric: 'wer', options: [], expected: wer(hypotheses, references) },
+    {
+      metric: 'wer',
+      options: ['--normalizer', 'english'],
+      expected: wer(hypotheses, references, { normalizer: 'english' }),
+    },
   ])('$metric $options is what the library gives', async ({ metric, options, expected }) => {
     const args = ['score', path('hyp'), path('ref'), '--metric', metric, ...options];
     const { exitCode, stdout, stderr } = await pare(...args, '--json');
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    const { score, signature } = expected;
-    expect(jsonLines(stdout)).toEqual([{ metric, score, signature }]);
+    const { name, ...parts } = expected;
+    expect(jsonLines(stdout)).toEqual([{ metric, ...parts }]);
     const plain = await pare(...args);
-    expect(plain.stdout).toBe(`${expected.name}|${signature} = ${score.toFixed(2)}\n`);
+    expect(plain.stdout).toBe(`${name}|${parts.signature} = ${parts.score.toFixed(2)}\n`);
+  });
+
+  test('several metrics and files of references, a line of which may be empty', async () => {
+    const second = write('second', `Montag um acht Uhr.\n\nim Juni\n`);
+    const args = ['score', path('hyp'), path('ref'), second, '-m', 'bleu,ter', '-m', 'bleu'];
+    const { exitCode, stdout } = await pare(...args);
+    expect(exitCode).toBe(0);
+    const refs = [
+      [references[0]!, 'Montag um acht Uhr.'],
+      [references[1]!],
+      [references[2]!, 'im Juni'],
+    ];
+    expect(stdout.trimEnd().split('\n')).toEqual(
+      [bleu(hypotheses, refs), ter(hypotheses, refs)].map(
+        ({ name, signature, score }) => `${name}|${signature} = ${score.toFixed(2)}`,
+      ),
+    );
+    expect(stdout).toContain('|nrefs:var|');
+  });
+
+  test('the interval is that of the library', async () => {
+    const args = ['score', path('hyp'), path('ref'), '-m', 'chrf', '--confidence'];
+    const expected = bootstrapInterval(createMetric('chrf'), hypotheses, references);
+    const { stdout } = await pare(...args, '--json');
+    expect(jsonLines(stdout)).toEqual([{ metric: 'chrf', ...expected }]);
+    const { low, high } = expected;
+    const plain = await pare(...args);
+    expect(plain.stdout).toContain(` [${low.toFixed(2)}, ${high.toFixed(2)}]\n`);
+  });
+
+  test.each([
+    { more: ['one\n'], metric: 'bleu', says: 'has 1 line' },
+    { more: ['a\nb\nc\n'], metric: 'wer', says: 'one reference a segment' },
+  ])('$metric against $more: one line', async ({ more, metric, says }) => {
+    const files = more.map((content, i) => write(`more-${i}`, content));
+    const result = await pare('score', path('hyp'), path('ref'), ...files, '-m', metric);
+    expect(result).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(result.stderr).toMatch(oneLine);
+    expect(result.stderr).toContain(says);
   });
 
   test('lines may end as on Windows, and the last one without an end', async () => {

@@ -1,58 +1,56 @@
-import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
-import { fileError } from '../../files';
-import type { Metric, TokenizerName } from '../../metrics';
-import { examples, UsageError } from '../arguments';
+import { Command } from 'commander';
+import type { MetricName } from '../../metrics';
+import { examples } from '../arguments';
 import type { Context } from '../context';
+import { addMetricOptions, type MetricFlags, metricOptionsOf } from '../metric-options';
 
-interface Options {
-  metric: 'bleu' | 'chrf' | 'chrf++';
-  tokenize?: TokenizerName;
-  lowercase?: boolean;
+interface Options extends MetricFlags {
+  metric: MetricName[];
+  confidence?: boolean;
   json?: boolean;
 }
 
 export function scoreCommand(context: Context): Command {
-  return new Command('score')
-    .description('Score translations against references, as sacreBLEU does.')
+  const command = new Command('score')
+    .description('Score translations or transcripts against references, as sacreBLEU does.')
     .argument('<hyp>', 'translations, plain text, a segment a line')
-    .argument('<ref>', 'references, in the same order')
-    .addOption(
-      new Option('-m, --metric <name>', 'metric')
-        .choices(['bleu', 'chrf', 'chrf++'])
-        .makeOptionMandatory(),
-    )
-    .addOption(
-      new Option('--tokenize <name>', "BLEU's tokenizer; 13a unless given, zh for Chinese").choices(
-        ['13a', 'zh', 'char', 'none'],
-      ),
-    )
-    .option('--lowercase', 'compare without regard to case')
-    .option('--json', 'print {metric, score, signature}')
+    .argument('<refs...>', 'references in the same order; of several files, lines may be empty');
+  return addMetricOptions(command, { required: true })
+    .option('--confidence', 'add the 95 % interval, by 1000 seeded bootstrap resamples')
+    .option('--json', 'print {metric, score, signature, …}, one a metric')
     .addHelpText(
       'after',
       examples(
         'pare score hyp.de ref.de --metric bleu',
         'pare score hyp.zh ref.zh --metric bleu --tokenize zh --json',
-        'pare score hyp.de ref.de --metric chrf++',
-      ),
+        'pare score hyp.de ref-a.de ref-b.de --metric bleu,chrf++,ter --confidence',
+        'pare score hyp.en ref.en --metric wer --normalizer english',
+      ) + '\nTo tell whether two systems differ: pare compare.\n',
     )
-    .action(async (hyp: string, ref: string, options: Options) => {
-      const { metric: name, tokenize, lowercase = false } = options;
-      if (name !== 'bleu' && tokenize !== undefined) {
-        throw new UsageError(`--tokenize is an option of BLEU; ${name} has no tokenizer`);
+    .action(async (hyp: string, refs: string[], options: Options) => {
+      const { metric: names, confidence = false } = options;
+      const metricOptions = metricOptionsOf(options, names);
+      const metrics = await import('../../metrics');
+      const { bootstrapInterval, corpusScore, createMetricFor, MetricError } = metrics;
+      const hypotheses = metrics.readSegments(hyp);
+      const references = metrics.readReferences(refs);
+      for (const name of names) {
+        const metric = createMetricFor(name, undefined, metricOptions);
+        const score = namingFiles(MetricError, `${hyp} against ${refs.join(', ')}`, () =>
+          confidence
+            ? bootstrapInterval(metric, hypotheses, references)
+            : corpusScore(metric, hypotheses, references),
+        );
+        if (options.json) {
+          // The metric's printed name is not the one that it is asked for by.
+          context.print(JSON.stringify({ metric: name, ...score, name: undefined }));
+          continue;
+        }
+        const value = score.score.toFixed(2);
+        const interval =
+          'low' in score ? ` [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : '';
+        context.print(`${metric.name}|${score.signature} = ${value}${interval}`);
       }
-      const { corpusScore, createMetric, MetricError } = await import('../../metrics');
-      const metric: Metric =
-        name === 'bleu'
-          ? createMetric('bleu', { tokenize, lowercase })
-          : createMetric(name, { lowercase });
-      const [hypotheses, references] = [readSegments(hyp), readSegments(ref)];
-      const { score, signature } = namingFiles(MetricError, `${hyp} against ${ref}`, () =>
-        corpusScore(metric, hypotheses, references),
-      );
-      if (options.json) context.print(JSON.stringify({ metric: name, score, signature }));
-      else context.print(`${metric.name}|${signature} = ${score.toFixed(2)}`);
     });
 }
 
@@ -67,18 +65,4 @@ function namingFiles<T>(
   } catch (cause) {
     throw cause instanceof kind ? new kind(`${files}: ${cause.message}`, { cause }) : cause;
   }
-}
-
-/** The lines of a text file; the newline at the end begins no further one. */
-function readSegments(path: string): string[] {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const isText = code !== 'ERR_ENCODING_INVALID_ENCODED_DATA';
-    throw fileError('read', path, isText ? error : 'it is not UTF-8; convert it');
-  }
-  if (text === '') return [];
-  return text.replace(/\r?\n$/, '').split(/\r?\n/);
 }
