@@ -109,43 +109,36 @@ export function compareSystems(
   const trials = test === 'bootstrap' ? undefined : (options.trials ?? 10_000);
   checkSystems(systems, metrics);
   checkConfidence(confidence);
+  if (!['bootstrap', 'approximate-randomization'].includes(test)) {
+    throw new MetricError(`unknown test '${test}': use bootstrap or approximate-randomization`);
+  }
   if (!(alpha > 0 && alpha < 1)) {
     throw new MetricError(`alpha ${alpha}: give a level of significance above 0 and below 1`);
   }
 
-  // [metric][system]
+  // All are [metric][system], p-values without the baseline.
   const statistics = metrics.map((metric) =>
     systems.map((system) => statisticsOf(metric, system, references)),
   );
+  const scores = statistics.map((row) => row.map((each) => resultOf(each).score));
   const resampled = chunks(bootstrapScores(statistics.flat(), samples, seed), systems.length);
-  const randomized =
+  const delta = (m: number, s: number): number => scores[m]![s]! - scores[m]![0]!;
+  const pValues =
     trials === undefined
-      ? undefined
-      : chunks(
-          randomizationPValues(
-            statistics.flatMap(([baseline, ...others]) =>
-              others.map((other) => [baseline!, other] as const),
-            ),
-            trials,
-            seed,
-          ),
-          systems.length - 1,
-        );
+      ? resampled.map(([baseline, ...others], m) =>
+          others.map((values, i) => bootstrapPValue(baseline!, values, delta(m, i + 1))),
+        )
+      : chunks(randomizationPValues(pairsOf(statistics), trials, seed), systems.length - 1);
 
   const scoreOf = (m: number, s: number): ComparedScore => {
-    const [baseline, system] = [statistics[m]![0]!, statistics[m]![s]!];
     const values = resampled[m]![s]!;
-    const { score } = resultOf(system);
-    const delta = score - resultOf(baseline).score;
-    const pValue =
-      s === 0
-        ? undefined
-        : (randomized?.[m]![s - 1] ?? bootstrapPValue(resampled[m]![0]!, values, delta));
+    const pValue = pValues[m]?.[s - 1];
     return {
-      score,
+      score: scores[m]![s]!,
       mean: mean(values),
       ...interval(values, confidence),
-      versusBaseline: pValue === undefined ? null : { delta, pValue, significant: pValue < alpha },
+      versusBaseline:
+        pValue === undefined ? null : { delta: delta(m, s), pValue, significant: pValue < alpha },
     };
   };
   return {
@@ -161,6 +154,15 @@ export function compareSystems(
       scores: metrics.map((_, m) => scoreOf(m, s)),
     })),
   };
+}
+
+/** Each baseline with each other system, by metric. */
+function pairsOf(
+  statistics: readonly (readonly CorpusStatistics[])[],
+): (readonly [CorpusStatistics, CorpusStatistics])[] {
+  return statistics.flatMap(([baseline, ...others]) =>
+    others.map((other) => [baseline!, other] as const),
+  );
 }
 
 function checkSystems(systems: readonly System[], metrics: readonly Metric[]): void {

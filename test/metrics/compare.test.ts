@@ -112,6 +112,7 @@ test('what cannot be compared is refused, and the system named', () => {
     { samples: 0 },
     { trials: 1.5, test: 'approximate-randomization' as const },
     { seed: -1 },
+    { test: 'sign' as 'bootstrap' },
   ]) {
     expect(compare(systems, references[0], metrics, options)).toThrow(MetricError);
   }
