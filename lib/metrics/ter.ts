@@ -29,22 +29,16 @@ export interface TerResult extends MetricResult {
   readonly referenceLength: number;
 }
 
-const asianPunctuation = /[\u3001\u3002\u3008-\u3011\u3014-\u301f\uff61-\uff65\u30fb]/gu;
-const fullWidthPunctuation = /[\uff0e\uff0c\uff1f\uff1a\uff1b\uff01\uff02\uff08\uff09]/gu;
+const asianPunctuation =
+  /[\u3001\u3002\u3008-\u3011\u3014-\u301f\uff61-\uff65\u30fb\uff0e\uff0c\uff1f\uff1a\uff1b\uff01\uff02\uff08\uff09]/gu;
 
 /**
- * What stands alone under `asianSupport`, one class after the other. The last range is meant to be
- * U+3200 to U+32FF, but scores depend on what `TercomTokenizer` has. Its three rules for kana never
- * match: they ask for the start of a line, where a space always stands.
+ * What stands alone under `asianSupport`, beside punctuation: ideographs, their strokes, radicals and
+ * compatibility forms. Three more rules of `TercomTokenizer`, for kana, never match: they ask for the
+ * start of a line, where a space always stands.
  */
-const asianCharacters = [
-  /[\u4e00-\u9fff\u3400-\u4dbf]/gu,
-  /[\u31c0-\u31ef\u2e80-\u2eff]/gu,
-  /[\u3300-\u33ff\uf900-\ufaff\ufe30-\ufe4f]/gu,
-  /[\u3200-\u3f22]/gu,
-  asianPunctuation,
-  fullWidthPunctuation,
-];
+const asianCharacters =
+  /[\u2e80-\u2eff\u31c0-\u31ef\u3200-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f]/gu;
 
 /**
  * Translation edit rate (Snover et al. 2006) as `sacrebleu.metrics.TER` computes it: insertions,
@@ -95,12 +89,12 @@ export class Ter implements Metric<TerResult> {
       line = unescapeXml(line.replaceAll('\n-', '').replaceAll('\n', ' '));
       line = separateStops(separateSymbols(` ${line} `).replaceAll("'s ", " 's "));
       if (asianSupport) {
-        for (const alone of asianCharacters) line = line.replace(alone, ' $& ');
+        line = line.replace(asianCharacters, ' $& ').replace(asianPunctuation, ' $& ');
       }
     }
     if (noPunct) {
       line = line.replace(/[.,?:;!"()]/gu, '');
-      if (asianSupport) line = line.replace(asianPunctuation, '').replace(fullWidthPunctuation, '');
+      if (asianSupport) line = line.replace(asianPunctuation, '');
     }
     return splitWords(line);
   }

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import sacrebleu
-from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics import BLEU, CHRF, TER, lib_ter
 from sacrebleu.metrics.bleu import _get_tokenizer
-from sacrebleu.metrics.lib_ter import translation_edit_rate
 from sacrebleu.significance import PairedTest
 
 # Each corpus: hypotheses, references, and a second system to compare with where there is one.
@@ -194,29 +193,69 @@ def several_references():
     return {"hypotheses": hyps, "references": lists, "scores": out}
 
 
+LIMITS = ("_MAX_SHIFT_SIZE", "_MAX_SHIFT_DIST", "_BEAM_WIDTH", "_MAX_SHIFT_CANDIDATES")
+
+
+def shifted(rng):
+    """A random sentence, and what blocks moved and words changed make of it."""
+    kinds = rng.choice([3, 8, 20, 80])
+    ref = [str(rng.randrange(kinds)) for _ in range(rng.choice([2, 5, 9, 14, 20, 30, 60, 130]))]
+    hyp = list(ref)
+    for _ in range(rng.randint(0, 4)):
+        at, size = rng.randrange(len(hyp)), rng.randint(1, 14)
+        block, rest = hyp[at:at + size], hyp[:at] + hyp[at + size:]
+        to = rng.randint(0, len(rest))
+        hyp = rest[:to] + block + rest[to:]
+        hyp[rng.randrange(len(hyp))] = str(rng.randrange(kinds))
+    if rng.random() < 0.3:
+        hyp = hyp[rng.randrange(len(hyp)):] + [str(rng.randrange(kinds))] * rng.randint(0, 9)
+    return hyp, ref
+
+
+def edits_with(limit, change, hyp, ref):
+    """The edits if one of the search's limits were another."""
+    before = getattr(lib_ter, limit)
+    setattr(lib_ter, limit, before + change)
+    try:
+        return lib_ter.translation_edit_rate(hyp, ref)[0]
+    finally:
+        setattr(lib_ter, limit, before)
+
+
+def at_limit(limit, change, rng):
+    """A pair that the change of one of the limits may decide about."""
+    if limit == "_MAX_SHIFT_CANDIDATES":
+        ref = [str(rng.randrange(5)) for _ in range(rng.randint(24, 32))]
+        return rng.sample(ref, len(ref)), ref
+    ref = [str(i) for i in range(100)]
+    if limit == "_BEAM_WIDTH":
+        drop = 24 if change < 0 else 25
+        return ref[drop:] + ["x"] * drop, ref
+    at = rng.randrange(20)
+    size, by = (2, rng.randint(47, 52)) if limit == "_MAX_SHIFT_DIST" else (rng.randint(9, 12), 30)
+    return ref[:at] + ref[at + size:at + size + by] + ref[at:at + size] + ref[at + size + by:], ref
+
+
 def shifts():
-    """Edits of random sentences with blocks moved; the long ones reach the limits of the search."""
+    """Edits of random sentences; then of some that would have others were a limit another."""
     rng = random.Random(23)
-    out = []
-    for words in [2, 5, 9, 14, 20, 30] * 10 + [60, 130] * 5:
-        kinds = rng.choice([3, 8, 20, 80])
-        ref = [str(rng.randrange(kinds)) for _ in range(words)]
-        hyp = list(ref)
-        for _ in range(rng.randint(0, 4)):
-            at, size = rng.randrange(len(hyp)), rng.randint(1, 9)
-            block, rest = hyp[at:at + size], hyp[:at] + hyp[at + size:]
-            to = rng.randint(0, len(rest))
-            hyp = rest[:to] + block + rest[to:]
-            hyp[rng.randrange(len(hyp))] = str(rng.randrange(kinds))
-        if rng.random() < 0.3:
-            hyp = hyp[rng.randrange(len(hyp)):] + [str(rng.randrange(kinds))] * rng.randint(0, 9)
-        edits, _ = translation_edit_rate(hyp, ref)
-        out.append({"hypothesis": " ".join(hyp), "reference": " ".join(ref), "edits": edits})
+    pairs = [shifted(rng) for _ in range(60)]
+    for limit in LIMITS:
+        for change in (-1, 1) if limit != "_MAX_SHIFT_CANDIDATES" else (-200, 10**6):
+            while True:
+                hyp, ref = at_limit(limit, change, rng)
+                if edits_with(limit, change, hyp, ref) != lib_ter.translation_edit_rate(hyp, ref)[0]:
+                    pairs.append((hyp, ref))
+                    break
     short, long = ["a", "b"], [str(i % 50) for i in range(150)]
-    for hyp, ref in ((short, long), (long, short), ([], long), (long, [])):
-        edits, _ = translation_edit_rate(hyp, ref)
-        out.append({"hypothesis": " ".join(hyp), "reference": " ".join(ref), "edits": edits})
-    return out
+    pairs += [(short, long), (long, short), ([], long), (long, [])]
+    return [
+        {
+            "hypothesis": " ".join(hyp), "reference": " ".join(ref),
+            "edits": lib_ter.translation_edit_rate(hyp, ref)[0],
+        }
+        for hyp, ref in pairs
+    ]
 
 
 def tokens():
