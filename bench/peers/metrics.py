@@ -81,7 +81,7 @@ def sacrebleu(data):
 
 
 def pare(text):
-    dist = Path(__file__).resolve().parent.parent / "dist" / "metrics"
+    dist = Path(__file__).resolve().parents[2] / "dist" / "metrics"
     run = subprocess.run(
         ["node", "-e", NODE, str(dist)], input=text, capture_output=True, text=True, check=True
     )
