@@ -45,10 +45,25 @@ export const config = {
 
 /** The folder of the checkpoint, in bfloat16, made when it is not there. */
 export function halfBillion(): string {
-  const dir = join(work, 'half-billion');
+  return checkpoint('half-billion', config);
+}
+
+/** The same with layers so small that a step of generation is all overhead. */
+export function tiny(): string {
+  const text = { hidden_size: 64, intermediate_size: 128, num_hidden_layers: 4, vocab_size: 512 };
+  const heads = { num_attention_heads: 4, eos_token_id: 511, pad_token_id: 510 };
+  return checkpoint('tiny', {
+    ...config,
+    audio_token_index: 509,
+    text_config: { ...config.text_config, ...text, ...heads },
+  });
+}
+
+function checkpoint(name: string, raw: typeof config): string {
+  const dir = join(work, name);
   if (existsSync(dir)) return dir;
   const generator = new Generator(1);
-  const model = new Qwen2Audio(parseConfig(config), { generator });
+  const model = new Qwen2Audio(parseConfig(raw), { generator });
   saveModel(dir, model, undefined, { dtype: 'bfloat16' });
   model.dispose();
   return dir;

@@ -4,9 +4,9 @@ import { collate, generate, loadModel } from '../../lib/qwen2-audio';
 import { keep, torchVersion, zeros } from '../../lib/torch';
 import { serve } from './serve';
 
-const [dir, lmHead] = process.argv.slice(2);
+const [dir, mode] = process.argv.slice(2);
 const model = loadModel(dir!);
-quantizeModel(model, { lmHead: lmHead === 'lmHead' });
+if (mode !== 'whole') quantizeModel(model, { lmHead: mode === 'lmHead' });
 model.eval();
 
 void serve(

@@ -3,8 +3,19 @@
  * numbers are added; the two sides take turns, so that both see the same machine. Goal: a ratio
  * of at most 1.
  */
-import { Contestant, median } from '../race';
-import { machine, print, printTable, rounds, spread, theirs } from '../settings';
+import { tiny } from '../half-billion';
+import { Contestant, median, race } from '../race';
+import {
+  machine,
+  ours,
+  print,
+  printTable,
+  rounds,
+  spread,
+  theirs,
+  threads,
+  times,
+} from '../settings';
 import { ones, scope, torchVersion } from '../../lib/torch';
 
 const additions = 200_000;
@@ -47,6 +58,34 @@ async function main(): Promise<void> {
   printTable(
     ['pare, ns', 'PyTorch, ns', 'of its time'],
     [[spread(own, 0), spread(pytorch, 0), ratio.toFixed(2)]],
+  );
+  await decodeStep();
+}
+
+/** A step of generation with layers of 64 values, all of it overhead. */
+async function decodeStep(): Promise<void> {
+  const dir = tiny();
+  const a = await Contestant.start('pare', ours('generation', dir, 'whole'));
+  const b = await Contestant.start(
+    'transformers',
+    theirs('generation', dir, 'whole', String(threads)),
+  );
+  const prompt = Array.from({ length: 32 }, (_, i) => 7 * i);
+  const request = { prompt, batch: 1, newTokens: 33 };
+  const [mine, peer] = await race([a.contestant, b.contestant], request, 3 * rounds);
+  await Promise.all([a.contestant.stop(), b.contestant.stop()]);
+  print(
+    'A token of a decoder of 4 layers with 64 values, in bfloat16. Goal: faster than transformers.',
+    machine(a.ready.versions, b.ready.versions),
+  );
+  const ms = (all: typeof mine): string =>
+    spread(
+      all!.map((m) => m.ms),
+      2,
+    );
+  printTable(
+    ['pare, ms', 'transformers, ms', 'times faster'],
+    [[ms(mine), ms(peer), times(peer!, mine!).toFixed(1)]],
   );
 }
 

@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   );
   const contestants = await Promise.all([
     Contestant.start('pare', ours('generation', dir, 'plain')),
-    Contestant.start('bitsandbytes', theirs('generation', dir, String(threads))),
+    Contestant.start('bitsandbytes', theirs('generation', dir, 'nf4', String(threads))),
     Contestant.start('pare, lm_head in NF4', ours('generation', dir, 'lmHead')),
     Contestant.start('llama.cpp', ours('generation-llama', gguf, packages, String(threads))),
   ]);

@@ -8,7 +8,7 @@ import torch
 import transformers
 from serve import serve
 
-folder, threads = sys.argv[1:]
+folder, mode, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
     folder,
@@ -18,7 +18,9 @@ model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-    ),
+    )
+    if mode == "nf4"
+    else None,
 ).eval()
 
 
