@@ -1,7 +1,10 @@
 export { AudioError } from './error';
-export { decodeAudio, loadAudio, toMono } from './decode';
+export { decodeAudio, decodePieces, loadAudio, streamAudio, toMono } from './decode';
+export type { AudioSamples, AudioSource, PcmStream } from './source';
+export type { PcmEncoding } from './pcm';
 export { encodeWav, writeWav, type DecodedAudio } from './wav';
-export { resample } from './resample';
+export { resample, Resampler } from './resample';
+export { Segmenter, type AudioSegment, type SegmentOptions } from './segment';
 export { logMel, padLogMel, type LogMel, type LogMelOptions } from './log-mel';
 export {
   FeatureConfigError,

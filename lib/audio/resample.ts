@@ -32,33 +32,90 @@ interface Polyphase {
  * @throws AudioError for a rate that is no positive integer
  */
 export function resample(samples: Float32Array, from: number, to: number): Float32Array {
-  for (const rate of [from, to]) {
-    if (!Number.isSafeInteger(rate) || rate <= 0) {
-      throw new AudioError(`cannot resample at a rate of ${rate} Hz; give a whole number above 0`);
+  const resampler = new Resampler(from, to);
+  return concatenate([resampler.push(samples), resampler.end()]);
+}
+
+/** {@link resample} of a stream: the same samples, however the input is cut. */
+export class Resampler {
+  readonly #filter: Polyphase | undefined;
+  /** Input that is still needed. With copies of it between zeros the inner loop needs no bounds. */
+  #kept: Float32Array;
+  /** Where `#kept` begins in the input. */
+  #first: number;
+  #pushed = 0;
+  #made = 0;
+
+  /** @throws AudioError for a rate that is no positive integer */
+  constructor(from: number, to: number) {
+    for (const rate of [from, to]) {
+      if (!Number.isSafeInteger(rate) || rate <= 0) {
+        throw new AudioError(
+          `cannot resample at a rate of ${rate} Hz; give a whole number above 0`,
+        );
+      }
     }
+    this.#filter = from === to ? undefined : polyphase(from, to);
+    const before = this.#filter?.reach ?? 0;
+    this.#kept = new Float32Array(before);
+    this.#first = -before;
   }
-  if (from === to) return samples.slice();
-  const filter = polyphase(from, to);
-  const { up, down, phases, taps, reach, bank } = filter;
-  const output = new Float32Array(Math.ceil((samples.length * up) / down));
-  // With the input copied between zeros the inner loop needs no bounds.
-  const padded = new Float32Array(samples.length + 2 * taps);
-  padded.set(samples, taps);
-  const exact = phases === up;
-  for (let n = 0; n < output.length; n++) {
-    const position = n * down;
-    const whole = Math.floor(position / up);
-    const scaled = ((position - whole * up) * phases) / up;
-    const phase = exact ? position - whole * up : Math.floor(scaled);
-    const start = whole - reach + taps;
-    let sum = dot(padded, start, bank, phase * taps, taps);
-    if (!exact) {
-      const part = scaled - phase;
-      sum += part * (dot(padded, start, bank, (phase + 1) * taps, taps) - sum);
+
+  /** Takes the next samples of the input, gives those of the output that they complete. */
+  push(samples: Float32Array): Float32Array {
+    if (this.#filter === undefined) return samples.slice();
+    const { up, down, taps, reach } = this.#filter;
+    this.#pushed += samples.length;
+    // The last position whose filter does not reach beyond the input.
+    const whole = this.#pushed - taps + reach;
+    const ready = whole < 0 ? 0 : Math.ceil(((whole + 1) * up) / down);
+    return this.#make(samples, ready);
+  }
+
+  /** The rest of the output. */
+  end(): Float32Array {
+    if (this.#filter === undefined) return new Float32Array(0);
+    const { up, down, taps } = this.#filter;
+    return this.#make(new Float32Array(taps), Math.ceil((this.#pushed * up) / down));
+  }
+
+  /** Appends input and makes output up to the sample `until`. */
+  #make(samples: Float32Array, until: number): Float32Array {
+    const { up, down, phases, taps, reach, bank } = this.#filter!;
+    const input = concatenate([this.#kept, samples]);
+    const exact = phases === up;
+    const output = new Float32Array(Math.max(0, until - this.#made));
+    for (let i = 0; i < output.length; i++) {
+      const position = (this.#made + i) * down;
+      const whole = Math.floor(position / up);
+      const scaled = ((position - whole * up) * phases) / up;
+      const phase = exact ? position - whole * up : Math.floor(scaled);
+      const start = whole - reach - this.#first;
+      let sum = dot(input, start, bank, phase * taps, taps);
+      if (!exact) {
+        const part = scaled - phase;
+        sum += part * (dot(input, start, bank, (phase + 1) * taps, taps) - sum);
+      }
+      output[i] = sum;
     }
-    output[n] = sum;
+    this.#made += output.length;
+    const needed = Math.floor((this.#made * down) / up) - reach;
+    const spent = Math.min(input.length, Math.max(0, needed - this.#first));
+    this.#kept = input.slice(spent);
+    this.#first += spent;
+    return output;
   }
-  return output;
+}
+
+/** One array of several. */
+export function concatenate(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 function dot(a: Float32Array, i: number, b: Float64Array, j: number, count: number): number {

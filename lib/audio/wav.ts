@@ -1,5 +1,6 @@
 import { writeFileAtomic } from '../files';
 import { AudioError } from './error';
+import { joinBytes, PcmReader, type PcmEncoding } from './pcm';
 
 /** Decoded audio. */
 export interface DecodedAudio {
@@ -26,41 +27,98 @@ export function isWav(bytes: Uint8Array): boolean {
 }
 
 /**
- * Decodes a RIFF wave file of 8, 16, 24 or 32-bit integers or 32 or 64-bit floats. Integers are
- * divided by 2^(bits - 1).
- *
- * @param name what to call the file in an error
- * @returns undefined if the samples are coded in another way (G.711, ADPCM)
- * @throws AudioError if the file is cut short or its header makes no sense
+ * Decodes a RIFF wave file, whose bytes come in pieces, of 8, 16, 24 or 32-bit integers or 32 or
+ * 64-bit floats. Integers are divided by 2^(bits - 1).
  */
-export function decodeWav(bytes: Uint8Array, name: string): DecodedAudio | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let format: Format | undefined;
-  for (let at = 12; at + 8 <= bytes.length;) {
-    const id = ascii(bytes, at);
-    const size = view.getUint32(at + 4, true);
-    const body = at + 8;
-    if (id === 'fmt ') {
-      if (size < 16 || body + size > bytes.length) break;
-      format = readFormat(view, body, size);
-    } else if (id === 'data') {
-      if (!format) break;
-      // Programs that write to a pipe do not know the size: 0 or all ones, and data to the end.
-      const streamed = size === 0xffffffff || (size === 0 && body < bytes.length);
-      const present = bytes.length - body;
-      if (!streamed && size > present) {
-        throw new AudioError(
-          `${name} is cut short: its header promises ${size} bytes of samples, ${present} are there; fetch or record it again`,
-        );
-      }
-      return readSamples(view, body, streamed ? present : size, format, name);
+export class WavDecoder {
+  /** Bytes of the header that are not understood yet. */
+  #header: Uint8Array = new Uint8Array(0);
+  /** Bytes of chunks without interest that are still to come. */
+  #skip = 12;
+  #format: Format | undefined;
+  #samples: { reader: PcmReader; sampleRate: number; left: number; promised: number } | undefined;
+
+  /** @param name what to call the file in an error */
+  constructor(readonly name: string) {}
+
+  /**
+   * @returns what `bytes` hold of the samples; undefined if they are coded in another way (G.711,
+   *   ADPCM)
+   * @throws AudioError if the header makes no sense
+   */
+  push(bytes: Uint8Array): DecodedAudio | undefined {
+    if (this.#samples === undefined) {
+      this.#header = joinBytes(this.#header, bytes);
+      const body = this.#readHeader();
+      if (body === undefined) return { samples: [], sampleRate: 0 };
+      if (body === 'coded') return undefined;
+      bytes = body;
     }
-    at = body + size + (size % 2);
+    const samples = this.#samples!;
+    const wanted = bytes.subarray(0, Math.min(bytes.length, samples.left));
+    samples.left -= wanted.length;
+    return { samples: samples.reader.push(wanted), sampleRate: samples.sampleRate };
   }
-  throw new AudioError(
-    `${name} is a damaged wave file (no ${format ? 'samples' : 'format'} found); fetch or record it again`,
-  );
+
+  /** @throws AudioError if the file is cut short */
+  end(): void {
+    if (this.#samples === undefined) throw this.#damaged(this.#format ? 'no samples' : 'no format');
+    const { left, promised } = this.#samples;
+    if (left === 0 || promised === Infinity) return;
+    throw new AudioError(
+      `${this.name} is cut short: its header promises ${promised} bytes of samples, ${promised - left} are there; fetch or record it again`,
+    );
+  }
+
+  /** The bytes behind the header, as far as they are there; undefined while they are not. */
+  #readHeader(): Uint8Array | 'coded' | undefined {
+    for (;;) {
+      const skipped = Math.min(this.#skip, this.#header.length);
+      this.#header = this.#header.subarray(skipped);
+      this.#skip -= skipped;
+      const header = this.#header;
+      if (header.length < 8) return undefined;
+      const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+      const id = ascii(header, 0);
+      const size = view.getUint32(4, true);
+      if (id === 'data') {
+        if (!this.#format) throw this.#damaged('no format');
+        this.#begin(this.#format, size);
+        return header.subarray(8);
+      }
+      if (id === 'fmt ') {
+        if (size < 16) throw this.#damaged('no format');
+        if (header.length < Math.min(8 + size, 8 + formatBytes)) return undefined;
+        this.#format = readFormat(view, 8, size);
+        if (encodingOf(this.#format) === undefined) return 'coded';
+      }
+      this.#skip = 8 + size + (size % 2);
+    }
+  }
+
+  #begin(format: Format, size: number): void {
+    const { channels, sampleRate } = format;
+    if (channels === 0 || sampleRate === 0) {
+      throw new AudioError(
+        `${this.name} is a damaged wave file (${channels} channels at ${sampleRate} Hz); fetch or record it again`,
+      );
+    }
+    // Programs that write to a pipe do not know the size: 0 or all ones, and data to the end.
+    const promised = size === 0 || size === 0xffffffff ? Infinity : size;
+    const reader = new PcmReader(encodingOf(format)!, channels);
+    this.#samples = { reader, sampleRate, left: promised, promised };
+    this.#header = new Uint8Array(0);
+  }
+
+  #damaged(missing: string): AudioError {
+    return new AudioError(
+      `${this.name} is a damaged wave file (${missing} found); fetch or record it again`,
+    );
+  }
 }
+
+/** What of a format chunk is read. */
+const formatBytes = 26;
 
 function readFormat(view: DataView, at: number, size: number): Format {
   const format = {
@@ -69,51 +127,21 @@ function readFormat(view: DataView, at: number, size: number): Format {
     sampleRate: view.getUint32(at + 4, true),
     bits: view.getUint16(at + 14, true),
   };
-  if (format.tag === extensible && size >= 26) format.tag = view.getUint16(at + 24, true);
+  if (format.tag === extensible && size >= formatBytes) {
+    format.tag = view.getUint16(at + 24, true);
+  }
   return format;
 }
 
-function readSamples(
-  view: DataView,
-  start: number,
-  size: number,
-  { tag, channels, sampleRate, bits }: Format,
-  name: string,
-): DecodedAudio | undefined {
-  const read = tag === pcm ? integers[bits] : tag === ieeeFloat ? floats[bits] : undefined;
-  if (!read) return undefined;
-  if (channels === 0 || sampleRate === 0) {
-    throw new AudioError(
-      `${name} is a damaged wave file (${channels} channels at ${sampleRate} Hz); fetch or record it again`,
-    );
-  }
-  const bytes = bits / 8;
-  const count = Math.floor(size / (bytes * channels));
-  const samples = Array.from({ length: channels }, () => new Float32Array(count));
-  for (let channel = 0; channel < channels; channel++) {
-    const output = samples[channel]!;
-    let at = start + channel * bytes;
-    for (let i = 0; i < count; i++, at += bytes * channels) output[i] = read(view, at);
-  }
-  return { samples, sampleRate };
+function encodingOf({ tag, bits }: Format): PcmEncoding | undefined {
+  return tag === pcm ? integers[bits] : tag === ieeeFloat ? floats[bits] : undefined;
 }
 
-type Reader = (view: DataView, at: number) => number;
-
-const integers: Record<number, Reader> = {
-  8: (view, at) => (view.getUint8(at) - 128) / 128,
-  16: (view, at) => view.getInt16(at, true) / 32768,
-  24: (view, at) => (view.getInt8(at + 2) * 65536 + view.getUint16(at, true)) / 8388608,
-  32: (view, at) => view.getInt32(at, true) / 2147483648,
-};
-
-const floats: Record<number, Reader> = {
-  32: (view, at) => view.getFloat32(at, true),
-  64: (view, at) => view.getFloat64(at, true),
-};
+const integers: Record<number, PcmEncoding> = { 8: 'u8', 16: 's16le', 24: 's24le', 32: 's32le' };
+const floats: Record<number, PcmEncoding> = { 32: 'f32le', 64: 'f64le' };
 
 /**
- * A mono wave file of 16-bit integers, the inverse of {@link decodeWav}. Samples outside [-1, 1)
+ * A mono wave file of 16-bit integers, which {@link WavDecoder} reads again. Samples outside [-1, 1)
  * are clipped.
  */
 export function encodeWav(samples: Float32Array, rate: number): Uint8Array {

@@ -1,4 +1,5 @@
-import { AudioError, resample } from '../../lib/audio';
+import fc from 'fast-check';
+import { AudioError, resample, Resampler } from '../../lib/audio';
 
 function tone(hertz: number, rate: number, length: number): Float32Array {
   return Float32Array.from({ length }, (_, i) => Math.sin((2 * Math.PI * hertz * i) / rate));
@@ -88,4 +89,21 @@ describe('resample', () => {
     expect(() => resample(new Float32Array(10), rate, 16000)).toThrow(AudioError);
     expect(() => resample(new Float32Array(10), 16000, rate)).toThrow(AudioError);
   });
+});
+
+test('a Resampler gives the same samples, however the input is cut', () => {
+  const cuts = fc.array(fc.integer({ min: 0, max: 900 }), { minLength: 1, maxLength: 12 });
+  fc.assert(
+    fc.property(fc.constantFrom(...rates), cuts, ([from, to], lengths) => {
+      const length = lengths.reduce((sum, part) => sum + part, 0);
+      const input = Float32Array.from({ length }, (_, i) => Math.sin(i * i));
+      const resampler = new Resampler(from, to);
+      const output: number[] = [];
+      let at = 0;
+      for (const part of lengths) output.push(...resampler.push(input.slice(at, (at += part))));
+      output.push(...resampler.end());
+      expect(output).toEqual([...resample(input, from, to)]);
+    }),
+    { seed: 3, numRuns: 60 },
+  );
 });

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { decodeWav } from '../../lib/audio/wav';
+import { WavDecoder } from '../../lib/audio/wav';
 import { checkDisjoint, CorpusError, openCorpus, type Corpus } from '../../lib/data';
 import { allPhrases, heldOutVoices, makeDemoCorpus, trainingVoices } from '../../lib/data/demo';
 import { planCorpus } from '../../lib/data/demo/plan';
@@ -23,7 +23,7 @@ let dir: string;
 let corpus: Corpus;
 
 function samplesOf(path: string): Float32Array {
-  return decodeWav(readFileSync(path), path)!.samples[0]!;
+  return new WavDecoder(path).push(readFileSync(path))!.samples[0]!;
 }
 
 const level = (samples: Float32Array): number =>
