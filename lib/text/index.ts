@@ -17,3 +17,5 @@ export {
 } from './train-bpe';
 export { saveBpe } from './save-bpe';
 export { findLanguage, type Language } from './languages';
+export { dropRepeated, joinTexts } from './join';
+export { toSrt, toVtt, type SubtitleOptions, type TimedText } from './subtitles';
