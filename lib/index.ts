@@ -10,6 +10,12 @@ export {
   type TranslationRequest,
   type TranslatorOptions,
 } from './qwen2-audio/translator';
+export type {
+  RecordingOutcome,
+  RecordingRequest,
+  RecordingTranslation,
+  TranslatedSegment,
+} from './qwen2-audio/recordings';
 export { account, logicalParameters, type Accounting } from './qwen2-audio/accounting';
 export { loadModel, Processor, Qwen2Audio, saveModel } from './qwen2-audio';
 export { pruneCheckpoint, type PruneOptions } from './compress/prune-checkpoint';

@@ -1,11 +1,12 @@
 /** What is asked of a translator, and what it gives. */
+import type { AudioSource } from '../audio';
 import { PareError } from '../errors';
 import type { GenerationConfig } from './generation-config';
 import type { LoadOptions } from './load';
 import type { ResolveOptions } from './resolve';
 
-/** A path, or samples: mono, 16 kHz, [-1, 1]. */
-export type SpeechInput = string | Float32Array;
+/** A path, the bytes of a file, samples (a bare array is mono, 16 kHz), or a stream of them. */
+export type SpeechInput = AudioSource;
 
 /** A translator was used after it had been disposed. */
 export class TranslatorError extends PareError {}

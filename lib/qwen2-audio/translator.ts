@@ -10,6 +10,14 @@ import type { GeneratedSequence } from './generation-config';
 import { loadModel } from './load';
 import type { Qwen2Audio } from './model';
 import { Processor, ProcessorError, translationInstruction } from './processor';
+import {
+  translateRecordings,
+  translateSegments,
+  type RecordingOutcome,
+  type RecordingRequest,
+  type RecordingTranslation,
+  type TranslatedSegment,
+} from './recordings';
 import { resolveCheckpoint } from './resolve';
 import {
   TargetLanguageWarning,
@@ -89,18 +97,37 @@ export class SpeechTranslator {
   }
 
   /**
-   * Translates one utterance. Yields to the event loop between tokens.
-   * @throws FileError, AudioError (AudioTooLongError over the encoder's window), GenerationError,
-   * TranslatorError, and the signal's reason
+   * Translates a recording. What is longer than the encoder's window is cut at pauses; see
+   * {@link RecordingTranslation}. Yields to the event loop between tokens.
+   * @throws FileError, AudioError, GenerationError, TranslatorError, and the signal's reason
    */
-  async translate(audio: SpeechInput, request: TranslationRequest): Promise<Translation> {
-    const [translation] = await this.translateBatch([audio], request);
-    return translation!;
+  async translate(audio: SpeechInput, request: RecordingRequest): Promise<RecordingTranslation> {
+    for await (const { translation, error } of this.translateRecordings([audio], request)) {
+      if (translation === undefined) throw error;
+      return translation;
+    }
+    throw new Error('unreachable: every recording has an outcome');
+  }
+
+  /** Translates many recordings of any length; see `translateRecordings`. */
+  translateRecordings(
+    audios: readonly SpeechInput[],
+    request: RecordingRequest,
+  ): AsyncGenerator<RecordingOutcome, void> {
+    return translateRecordings(this, audios, request);
+  }
+
+  /** Translates a recording or a stream segment by segment; see `translateSegments`. */
+  translateSegments(
+    audio: SpeechInput,
+    request: RecordingRequest,
+  ): AsyncGenerator<TranslatedSegment, void> {
+    return translateSegments(this, audio, request);
   }
 
   /**
-   * Translates many, in their order.
-   * @throws as {@link translate}, for the first input that fails
+   * Translates many utterances that the encoder's window holds, in their order.
+   * @throws as {@link translate}, AudioTooLongError, for the first input that fails
    */
   async translateBatch(
     audios: readonly SpeechInput[],
@@ -115,7 +142,7 @@ export class SpeechTranslator {
   }
 
   /**
-   * Translates many and goes on where one cannot be read: gives an outcome for each, in their
+   * Translates many utterances and goes on where one cannot be read: gives an outcome for each, in their
    * order, as soon as its batch is done.
    */
   async *translateEach(
@@ -200,7 +227,7 @@ export class SpeechTranslator {
     const started = performance.now();
     const instruction = this.#instruction(request);
     try {
-      const samples = typeof audio === 'string' ? await loadAudio(audio) : audio;
+      const samples = await loadAudio(audio);
       request.signal?.throwIfAborted();
       const example = this.processor.process({ audio: samples, instruction });
       return { index, example, seconds: (performance.now() - started) / 1000 };

@@ -1,6 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadAudio, writeWav } from '../../lib/audio';
+import { concatenate } from '../../lib/audio/resample';
 import { attachLora, detachLora, saveAdapter } from '../../lib/lora';
 import { loadModel, saveModel } from '../../lib/qwen2-audio';
 import { SpeechTranslator } from '../../lib/qwen2-audio/translator';
@@ -106,20 +108,20 @@ describe('pare translate', () => {
     writeFileSync(empty, '');
     const text = path('text.mp3');
     writeFileSync(text, 'this is no sound at all');
-    const long = path('long.wav');
-    writeTone(long, 2.5, 300);
+    const cut = path('cut.wav');
+    writeFileSync(cut, readFileSync(files[1]!).subarray(0, 20_000));
     const missing = path('missing.flac');
-    const all = [empty, files[0]!, text, long, files[2]!, missing];
+    const all = [empty, files[0]!, text, cut, files[2]!, missing];
     const { exitCode, stdout, stderr } = await pare(...args('--batch-size', '2', ...all));
     expect(exitCode).toBe(1);
     expect(jsonLines(stdout).map(({ file }) => file)).toEqual([files[0], files[2]]);
     const lines = stderr.trimEnd().split('\n');
     expect(lines).toHaveLength(4);
-    for (const [i, file] of [empty, text, long, missing].entries()) {
+    for (const [i, file] of [empty, text, cut, missing].entries()) {
       expect(lines[i]).toMatch(/^pare: /);
       expect(lines[i]).toContain(file);
     }
-    expect(lines[2]).toContain('at most 2 s');
+    expect(lines[2]).toContain('is cut short');
     const plain = await pare(...args(...all).filter((arg) => arg !== '--json'));
     const texts = jsonLines(stdout).map((result) =>
       String(result.text).replace(/[\p{Cc}\s]+/gu, ' '),
@@ -276,5 +278,108 @@ describe('pare translate', () => {
       'trained to translate into German and Chinese, not into French',
     );
     expect((await pare(...line('zh'))).stderr).toBe('');
+  });
+});
+
+describe('pare translate of longer recordings', () => {
+  let long: string;
+  let quiet: string;
+  beforeAll(async () => {
+    long = path('long.wav');
+    quiet = path('quiet.wav');
+    const clips = await Promise.all(files.map((file) => loadAudio(file)));
+    const pause = new Float32Array(0.9 * 16000);
+    writeWav(long, concatenate(clips.flatMap((clip) => [pause, clip])), 16000);
+    writeWav(quiet, new Float32Array(16000), 16000);
+  });
+
+  const options = (...more: string[]): string[] => [
+    ...args().filter((arg) => arg !== '--json'),
+    ...more,
+  ];
+
+  test('json has the segments, text joins them', async () => {
+    const [result] = jsonLines((await pare(...args(long))).stdout);
+    const segments = result!.segments as Record<string, unknown>[];
+    expect(segments.filter(({ silent }) => silent === false)).toHaveLength(3);
+    expect(Object.keys(segments[0]!)).toEqual(['start', 'end', 'text', 'tokenIds', 'silent']);
+    expect(result!.duration).toBeCloseTo(6.1, 1);
+    const same = await pare(...options('--format', 'json', long));
+    expect(jsonLines(same.stdout).map(withoutTime)).toEqual([withoutTime(result!)]);
+    const { stdout } = await pare(...options(long));
+    expect(stdout).toBe(`${String(result!.text).replace(/[\p{Cc}\s]+/gu, ' ')}\n`);
+    const short = jsonLines((await pare(...args('--segments', files[0]!))).stdout);
+    expect(short[0]).toMatchObject({ duration: 0.7, segments: [{ start: 0, end: 0.7 }] });
+  });
+
+  test('--segments prints times between tabs, the file in front where there are several', async () => {
+    const one = await pare(...options('--segments', long));
+    const rows = one.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.split('\t'));
+    expect(
+      rows.every(([start, end, text]) => Number(start) < Number(end) && text !== undefined),
+    ).toBe(true);
+    const two = await pare(...options('--segments', long, files[0]!));
+    const names = two.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.split('\t')[0]);
+    expect(new Set(names)).toEqual(new Set([long, files[0]]));
+  });
+
+  test('subtitles go to standard output, a file, or a folder of files', async () => {
+    const { stdout } = await pare(...options('--format', 'srt', long));
+    expect(stdout).toMatch(/^1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\n/);
+    const file = path('own.srt');
+    const toFile = await pare(...options('--format', 'srt', '--output', file, long));
+    expect(toFile).toEqual({ exitCode: 0, stdout: '', stderr: '' });
+    expect(readFileSync(file, 'utf8')).toBe(stdout);
+    const dir = path('subtitles');
+    const missing = path('missing.mp3');
+    const all = await pare(
+      ...options('--format', 'vtt', '--output', dir, long, missing, files[0]!),
+    );
+    expect(all).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(all.stderr).toMatch(oneLine);
+    expect(readdirSync(dir).sort()).toEqual(['long.vtt', 'tone-0.vtt']);
+    expect(readFileSync(join(dir, 'long.vtt'), 'utf8')).toMatch(/^WEBVTT\n\n00:00:0/);
+    const text = await pare(...options('--output', `${path('texts')}/`, files[0]!));
+    expect(text.exitCode).toBe(0);
+    expect(readdirSync(path('texts'))).toEqual(['tone-0.txt']);
+  });
+
+  test('silence has no text, and a note', async () => {
+    const { exitCode, stdout, stderr } = await pare(...options(quiet, files[0]!));
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^\n[^\n]+\n$/);
+    expect(stderr).toMatch(oneLine);
+    expect(stderr).toContain(`${quiet}: nobody speaks`);
+    const [result] = jsonLines((await pare(...args(quiet))).stdout);
+    expect(result).toMatchObject({ text: '', tokenIds: [], silent: true });
+    expect((await pare(...options('--format', 'srt', quiet))).stdout).toBe('');
+  });
+
+  test.each<[string, () => string[], string]>([
+    [
+      'subtitles of several without a folder',
+      () => ['--format', 'srt', long, quiet],
+      'add --output',
+    ],
+    [
+      'two of one name',
+      () => ['--output', path('out'), long, path('elsewhere/long.mp3')],
+      'would both become',
+    ],
+    ['the recording itself', () => ['--output', long, long], 'would be overwritten'],
+    ['two formats', () => ['--format', 'srt', '--json', long], 'cannot be used with'],
+    ['a format that is none', () => ['--format', 'doc', long], 'Allowed choices are text, json'],
+  ])('refuses %s before anything is loaded', async (_, more, message) => {
+    const { exitCode, stdout, stderr } = await pare(...options(...more()));
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect(stderr).toMatch(oneLine);
+    expect(stderr).toContain(message);
+    expect(existsSync(path('out'))).toBe(false);
   });
 });

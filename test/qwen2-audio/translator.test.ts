@@ -95,8 +95,8 @@ test('outcomes keep their order where some fail', async () => {
 test('a single failure is thrown, with the name of the file', async () => {
   const file = join(folder, 'long.wav');
   writeTone(file, tinySeconds + 0.5, 200);
-  await expect(translator.translate(file, request)).rejects.toThrow(AudioTooLongError);
-  await expect(translator.translate(file, request)).rejects.toThrow(file);
+  await expect(translator.translateBatch([file], request)).rejects.toThrow(AudioTooLongError);
+  await expect(translator.translateBatch([file], request)).rejects.toThrow(file);
 });
 
 test('without a target language there is nothing to ask', async () => {
