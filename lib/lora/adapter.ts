@@ -1,25 +1,34 @@
-import { nn, type DType, type Generator, type Tensor } from '../torch';
-import { completeConfig, loraScale, type LoraConfig } from './config';
-import { LoraLinear, type LinearLike } from './lora-linear';
+import { nn, noGrad, scope, type DType, type Generator, type Tensor } from '../torch';
+import { AdapterSet, adapterSetOf, defaultAdapterName } from './adapter-set';
+import { completeConfig, LoraError, loraScale, type LoraConfig } from './config';
+import { LoraLinear, LoraUpdate, type LinearLike } from './lora-linear';
 import { checkEveryTarget, selectTargets } from './targets';
 
-/** The adapted layers of a model; see {@link attachLora}. */
+export interface AttachOptions {
+  /** By which it is chosen among several; `default` unless given. */
+  name?: string;
+  /** Of A and B; float32 unless said otherwise. */
+  dtype?: DType;
+}
+
+/** An adapter on a model; see {@link attachLora}. */
 export class LoraAdapter {
   /** @internal */
   constructor(
     readonly model: nn.Module,
+    readonly name: string,
     readonly config: Required<LoraConfig>,
-    /** By their names in the model, in the model's order. */
-    readonly layers: ReadonlyMap<string, LoraLinear>,
-    /** @internal What was trainable before. */
-    readonly frozen: readonly Tensor[],
+    /** By the layers' names in the model, in the model's order. */
+    readonly layers: ReadonlyMap<string, LoraUpdate>,
   ) {}
 
   /** A and B of every layer, by their names in the model's state dict: all that is trained. */
   parameters(): Map<string, Tensor> {
     const result = new Map<string, Tensor>();
-    for (const [name, layer] of this.layers) {
-      for (const [own, value] of layer.ownTensors()) result.set(`${name}.${own}`, value);
+    for (const [layer, update] of this.layers) {
+      for (const [own, value] of update.namedTensors()) {
+        result.set(`${layer}.${own}.${this.name}.weight`, value);
+      }
     }
     return result;
   }
@@ -31,16 +40,16 @@ export class LoraAdapter {
 }
 
 /**
- * Freezes a model and puts a {@link LoraLinear} in the place of every target layer. Models that
+ * Freezes a model and puts a {@link LoraLinear} in the place of every target layer. The first
+ * adapter on a model is in use at once, a further one when `setAdapter` chooses it. Models that
  * share those layers' parents get the adapter, too.
  * @param options.generator makes the start of A, in the order of the layers
- * @param options.dtype of A and B; float32 unless said otherwise
- * @throws LoraError when nothing matches or the model has an adapter; it is unchanged then.
+ * @throws LoraError when nothing matches or the name is taken; the model is unchanged then.
  */
 export function attachLora(
   model: nn.Module,
   config: LoraConfig,
-  options: { generator: Generator; dtype?: DType },
+  options: AttachOptions & { generator: Generator },
 ): LoraAdapter {
   return wrapLayers(model, completeConfig(config), checkTargets(model, config), options);
 }
@@ -56,51 +65,103 @@ export function checkTargets(model: nn.Module, config: LoraConfig): Map<string, 
   return targets;
 }
 
+/**
+ * @internal The name for a new adapter.
+ * @throws LoraError if the model has one of that name, or PEFT could not use it
+ */
+export function checkName(model: nn.Module, name: string = defaultAdapterName): string {
+  if (name === '' || name.includes('.')) {
+    throw new LoraError(
+      `an adapter cannot be called ${JSON.stringify(name)}; give a name without dots`,
+    );
+  }
+  if (adapterSetOf(model)?.adapters.has(name)) {
+    throw new LoraError(
+      `the model has an adapter '${name}' already; give this one another name, or delete or ` +
+        'merge that one first',
+    );
+  }
+  return name;
+}
+
 /** @internal {@link attachLora} on layers already selected. */
 export function wrapLayers(
   model: nn.Module,
   config: Required<LoraConfig>,
   targets: ReadonlyMap<string, LinearLike>,
-  options: { generator?: Generator; dtype?: DType },
+  options: AttachOptions & { generator?: Generator },
 ): LoraAdapter {
+  const { generator, dtype } = options;
+  const name = checkName(model, options.name);
   const { r, loraDropout: dropout } = config;
-  const frozen = model.parameters();
-  model.requiresGrad(false);
-  const layers = new Map<string, LoraLinear>();
-  nn.replaceModules(model, (name) => {
-    const base = targets.get(name);
-    if (base === undefined) return undefined;
-    const layer = new LoraLinear(base, { r, scale: loraScale(config), dropout, ...options });
-    layers.set(name, layer);
+  const scale = loraScale(config);
+  const set = adapterSetOf(model) ?? new AdapterSet(model.parameters());
+  if (set.adapters.size === 0) model.requiresGrad(false);
+  const updates = new Map<string, LoraUpdate>();
+  nn.replaceModules(model, (layerName, module) => {
+    if (!targets.has(layerName)) return undefined;
+    const layer = module instanceof LoraLinear ? module : new LoraLinear(module as LinearLike, set);
+    const update = new LoraUpdate(layer.base, { r, scale, dropout, dtype, generator });
+    layer.updates.set(name, update);
+    updates.set(layerName, update);
     return layer;
   });
-  return new LoraAdapter(model, config, layers, frozen);
+  const adapter = new LoraAdapter(model, name, config, updates);
+  set.adapters.set(name, adapter);
+  if (set.adapters.size === 1) set.use([name], true);
+  else set.use(set.active, set.enabled);
+  return adapter;
 }
 
 /**
- * Puts the base layers back and makes trainable again what was trainable before. A and B live on
- * in the adapter, which can still be saved.
+ * Takes an adapter off its model. Layers that no other adapter adapts are the base layers again;
+ * after the last adapter, what was trainable before is so again. A and B live on in the adapter,
+ * which can still be saved.
  */
 export function detachLora(adapter: LoraAdapter): void {
-  const own = new Set<nn.Module>(adapter.layers.values());
-  nn.replaceModules(adapter.model, (_, module) =>
-    own.has(module) ? (module as LoraLinear).base : undefined,
-  );
-  for (const tensor of adapter.frozen) if (!tensor.disposed) tensor.requiresGrad = true;
+  const { model, name } = adapter;
+  const set = adapterSetOf(model);
+  if (set?.adapters.get(name) !== adapter) return;
+  nn.replaceModules(model, (_, module) => {
+    if (!(module instanceof LoraLinear)) return undefined;
+    module.updates.delete(name);
+    return module.updates.size === 0 ? module.base : module;
+  });
+  set.remove(name);
+  if (set.adapters.size > 0) return;
+  for (const tensor of set.frozen) if (!tensor.disposed) tensor.requiresGrad = true;
 }
 
 /**
- * Adds every update to its base weight, in place, and detaches the adapter: the model is of plain
- * `nn.Linear` layers again. Models that share the weights see the change.
- * @throws LoraError when a base layer is quantised; nothing is changed then.
+ * Makes every update a part of its base layer and detaches the adapter. Without `into`, the update
+ * is added to the weight in place and rounded once, and models that share the weights see the
+ * change.
+ * @param into gives the layer that takes the base's place, for an update `deltaWeight()`
+ * @throws LoraError without `into` when a base layer is quantised; nothing is changed then.
  */
-export function mergeLora(adapter: LoraAdapter): void {
-  for (const [name, layer] of adapter.layers) layer.mergeableBase(name);
-  for (const layer of adapter.layers.values()) layer.merge();
+export function mergeLora(
+  adapter: LoraAdapter,
+  into?: (base: LinearLike, update: LoraUpdate, name: string) => LinearLike,
+): void {
+  const layers = [...adapter.model.namedModules()].filter(
+    (entry): entry is [string, LoraLinear] =>
+      entry[1] instanceof LoraLinear && entry[1].updates.get(adapter.name) !== undefined,
+  );
+  if (into === undefined) for (const [name, layer] of layers) layer.mergeableBase(name);
+  for (const [name, layer] of layers) {
+    const update = layer.updates.get(adapter.name)!;
+    if (into === undefined) addToWeight(layer.mergeableBase(name), update);
+    else layer.base = into(layer.base, update, name);
+  }
   detachLora(adapter);
 }
 
-/** The state dict of a model without its adapter: the checkpoint's plain names and no others. */
+/** Adds an update to a weight of full precision, in place, summed in float32 and rounded once. */
+export function addToWeight(base: nn.Linear, update: LoraUpdate): void {
+  scope(() => noGrad(() => base.weight.copy_(base.weight.add(update.deltaWeight()))));
+}
+
+/** The state dict of a model without its adapters: the checkpoint's plain names and no others. */
 export function baseStateDict(model: nn.Module): nn.StateDict {
   const result: nn.StateDict = new Map();
   for (const [prefix, module] of model.namedModules()) {

@@ -1,13 +1,30 @@
 /** Low-rank adapters, with PEFT's meaning and file format. */
 export {
+  addToWeight,
   attachLora,
   baseStateDict,
   checkTargets,
   detachLora,
   LoraAdapter,
   mergeLora,
+  type AttachOptions,
 } from './adapter';
+export {
+  activeAdapters,
+  adapterNames,
+  deleteAdapter,
+  disableAdapter,
+  enableAdapter,
+  setAdapter,
+} from './adapter-set';
 export { LoraError, loraScale, type LoraConfig, type TargetModules } from './config';
-export { isLinear, LoraLinear, type LinearLike, type LoraLinearOptions } from './lora-linear';
+export {
+  isLinear,
+  LoraLinear,
+  LoraUpdate,
+  type AdapterSwitch,
+  type LinearLike,
+  type LoraUpdateOptions,
+} from './lora-linear';
 export { loadAdapter } from './load';
 export { saveAdapter, type SaveAdapterOptions } from './save';

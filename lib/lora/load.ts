@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileError } from '../files';
 import { noGrad, readSafetensors, scope } from '../torch';
-import type { DType, nn, SafetensorsFile } from '../torch';
-import { wrapLayers, type LoraAdapter } from './adapter';
+import type { nn, SafetensorsFile } from '../torch';
+import { checkName, wrapLayers, type AttachOptions, type LoraAdapter } from './adapter';
 import { LoraError, type LoraConfig } from './config';
 import type { LinearLike } from './lora-linear';
 import { parseAdapterConfig } from './peft-config';
@@ -11,21 +11,24 @@ import { inMemoryName, parseKey, publicName } from './peft-names';
 import { adapterConfigFile, adapterModelFile } from './save';
 import { selectTargets } from './targets';
 
-/** Where a layer's tensors lie in the file: `lora_A.weight` and `lora_B.weight` by key. */
+/** Keys of a layer's tensors in the file, by `lora_A` and `lora_B`. */
 type Keys = Map<string, Map<string, string>>;
 
 /**
  * Attaches an adapter that PEFT or {@link saveAdapter} wrote, with the tensor names of
- * transformers 5 or 4.
+ * transformers 5 or 4. The first on a model is in use at once, a further one when `setAdapter`
+ * chooses it, as in PEFT.
  * @param options.dtype of A and B; float32 unless said otherwise, whatever the file has, as in PEFT
- * @throws LoraError for options that are not supported, tensors that are missing, unexpected or do
- * not fit the model; FileError and SafetensorsError for the files. The model is unchanged then.
+ * @throws LoraError for a name that is taken, options that are not supported, tensors that are
+ * missing, unexpected or do not fit the model; FileError and SafetensorsError for the files. The
+ * model is unchanged then.
  */
 export function loadAdapter(
   dir: string,
   model: nn.Module,
-  options: { dtype?: DType } = {},
+  options: AttachOptions = {},
 ): LoraAdapter {
+  checkName(model, options.name);
   const { config, base } = readConfig(join(dir, adapterConfigFile));
   const file = readSafetensors(join(dir, adapterModelFile));
   try {
@@ -35,8 +38,8 @@ export function loadAdapter(
     const adapter = wrapLayers(model, config, targets, options);
     scope(() =>
       noGrad(() => {
-        for (const [name, layer] of adapter.layers) {
-          for (const [own, value] of layer.ownTensors()) {
+        for (const [name, update] of adapter.layers) {
+          for (const [own, value] of update.namedTensors()) {
             value.copy_(file.tensor(keys.get(name)!.get(own)!));
           }
         }
@@ -111,10 +114,10 @@ function selectLayers(
     );
   }
   for (const name of targets.keys()) {
-    for (const own of ['lora_A.weight', 'lora_B.weight']) {
+    for (const own of ['lora_A', 'lora_B']) {
       if (keys.get(name)?.has(own)) continue;
       throw new LoraError(
-        `${path}: ${own} of ${name} is missing; is the adapter of another base (fewer layers)?`,
+        `${path}: ${own}.weight of ${name} is missing; is the adapter of another base (fewer layers)?`,
       );
     }
   }
@@ -131,7 +134,7 @@ function checkShapes(
   for (const [name, { inFeatures, outFeatures }] of targets) {
     for (const [own, key] of keys.get(name)!) {
       const { shape, dtype } = file.info(key);
-      const want = own === 'lora_A.weight' ? [r, inFeatures] : [outFeatures, r];
+      const want = own === 'lora_A' ? [r, inFeatures] : [outFeatures, r];
       if (!dtype.includes('float')) {
         throw new LoraError(`${file.path}: ${key} is ${dtype}; an adapter's tensors are floats`);
       }

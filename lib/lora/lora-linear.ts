@@ -1,4 +1,4 @@
-import { functional as F, nn, noGrad, rand, scope, zeros } from '../torch';
+import { functional as F, nn, rand, scope, zeros } from '../torch';
 import type { DType, Generator, Tensor } from '../torch';
 import { LoraError } from './config';
 
@@ -18,7 +18,7 @@ export function isLinear(module: nn.Module): module is LinearLike {
   );
 }
 
-export interface LoraLinearOptions {
+export interface LoraUpdateOptions {
   r: number;
   /** The factor of the update; see `loraScale`. */
   scale: number;
@@ -30,33 +30,22 @@ export interface LoraLinearOptions {
 }
 
 /**
- * y = base(x) + scale * B(A(dropout(x))), `peft.tuners.lora.Linear`. The base is frozen; A
- * [r, inFeatures] starts Kaiming-uniform with a = sqrt(5), B [outFeatures, r] at zero.
- *
- * In a model's state dict the base keeps the names it had (`X.weight`, `X.bias`), as if it were not
- * wrapped; A and B are `X.lora_A.weight` and `X.lora_B.weight`.
+ * What one adapter adds to one layer: scale * B(A(dropout(x))). A [r, inFeatures] starts
+ * Kaiming-uniform with a = sqrt(5), B [outFeatures, r] at zero.
  */
-export class LoraLinear extends nn.Module {
-  base: LinearLike;
+export class LoraUpdate {
   loraA: Tensor;
   loraB: Tensor;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
   readonly scale: number;
   readonly dropout: number;
 
-  constructor(base: LinearLike, options: LoraLinearOptions) {
-    super();
+  /** @param layer that it is for: says sizes and device */
+  constructor(layer: LinearLike, options: LoraUpdateOptions) {
     const { r, scale, dropout = 0, dtype = 'float32', generator } = options;
-    const { inFeatures, outFeatures } = base;
-    this.base = base;
-    this.inFeatures = inFeatures;
-    this.outFeatures = outFeatures;
+    const { inFeatures, outFeatures } = layer;
     this.scale = scale;
     this.dropout = dropout;
-    this.training = base.training;
-    base.requiresGrad(false);
-    const [first] = base.namedTensors();
+    const [first] = layer.namedTensors();
     const device = first?.[1].device ?? 'cpu';
     const shape = [r, inFeatures];
     // Kaiming's bound for a = sqrt(5). Drawn in float32 on the processor: the same numbers
@@ -75,27 +64,73 @@ export class LoraLinear extends nn.Module {
     this.loraB = nn.parameter(zeros([outFeatures, r], { dtype, device }));
   }
 
-  /** @param x [..., inFeatures]. Returns [..., outFeatures] in the dtype of the base's result. */
-  forward(x: Tensor): Tensor {
-    const result = this.base.forward(x);
-    const h = this.training && this.dropout > 0 ? F.dropout(x, this.dropout, true) : x;
+  /** @param result [..., outFeatures] of x [..., inFeatures]. Returns the sum in its dtype. */
+  addTo(result: Tensor, x: Tensor, training: boolean): Tensor {
+    const h = training && this.dropout > 0 ? F.dropout(x, this.dropout, true) : x;
     return F.lowRankUpdate(result, h, this.loraA, this.loraB, this.scale);
   }
 
-  /**
-   * Adds scale * B A to the base's weight, in place and rounded once, and returns the base. Whoever
-   * shares that weight sees the change.
-   * @throws LoraError for a base that is not in full precision; nothing is changed.
-   */
-  merge(): nn.Linear {
-    const base = this.mergeableBase();
-    scope(() =>
-      noGrad(() => {
-        const [a, b] = [this.loraA.to('float32'), this.loraB.to('float32')];
-        base.weight.copy_(base.weight.add(b.matmul(a).mul(this.scale)));
-      }),
-    );
-    return base;
+  /** What it adds to the weight: scale * B A, float32 [outFeatures, inFeatures], no gradient. */
+  deltaWeight(): Tensor {
+    return scope(() => {
+      const [a, b] = [this.loraA.detach().to('float32'), this.loraB.detach().to('float32')];
+      return b.matmul(a).mul(this.scale);
+    });
+  }
+
+  /** By their names in PEFT's files. */
+  *namedTensors(): IterableIterator<['lora_A' | 'lora_B', Tensor]> {
+    yield ['lora_A', this.loraA];
+    yield ['lora_B', this.loraB];
+  }
+}
+
+/** Which of a model's adapters take part; all its LoRA layers look here. */
+export interface AdapterSwitch {
+  /** Names, in the order in which their updates are added. */
+  readonly inUse: readonly string[];
+}
+
+/**
+ * y = base(x) + the updates of the adapters in use, `peft.tuners.lora.Linear`. The base is frozen.
+ *
+ * In a model's state dict the base keeps the names it had (`X.weight`, `X.bias`), as if it were not
+ * wrapped; an adapter's tensors are `X.lora_A.NAME.weight` and `X.lora_B.NAME.weight`, as in PEFT.
+ */
+export class LoraLinear extends nn.Module {
+  base: LinearLike;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly #updates = new Map<string, LoraUpdate>();
+  readonly #switch: AdapterSwitch;
+
+  constructor(base: LinearLike, adapters: AdapterSwitch) {
+    super();
+    this.base = base;
+    this.inFeatures = base.inFeatures;
+    this.outFeatures = base.outFeatures;
+    this.training = base.training;
+    this.#switch = adapters;
+    base.requiresGrad(false);
+  }
+
+  /** Of the adapters that adapt this layer, by their names; {@link attachLora} fills it. */
+  get updates(): Map<string, LoraUpdate> {
+    return this.#updates;
+  }
+
+  /** @internal */
+  get adapters(): AdapterSwitch {
+    return this.#switch;
+  }
+
+  /** @param x [..., inFeatures]. Returns [..., outFeatures] in the dtype of the base's result. */
+  forward(x: Tensor): Tensor {
+    let result = this.base.forward(x);
+    for (const name of this.#switch.inUse) {
+      result = this.#updates.get(name)?.addTo(result, x, this.training) ?? result;
+    }
+    return result;
   }
 
   /**
@@ -103,12 +138,13 @@ export class LoraLinear extends nn.Module {
    * @param name of this layer, for the error
    * @throws LoraError for a base that is not in full precision
    */
-  mergeableBase(name: string = 'this layer'): nn.Linear {
+  mergeableBase(name: string): nn.Linear {
     const { base } = this;
     if (base instanceof nn.Linear && base.weight.dtype.includes('float')) return base;
     throw new LoraError(
       `cannot merge the adapter into ${name}, which is quantised: rounding again would lose it; ` +
-        'save the adapter beside the base, or merge into the full-precision base',
+        'save the adapter beside the base, or merge into a new checkpoint and have it measured ' +
+        '(mergeCheckpoint, pare merge)',
     );
   }
 
@@ -119,7 +155,8 @@ export class LoraLinear extends nn.Module {
   }
 
   override *ownTensors(): IterableIterator<[string, Tensor]> {
-    yield ['lora_A.weight', this.loraA];
-    yield ['lora_B.weight', this.loraB];
+    for (const [adapter, update] of this.#updates) {
+      for (const [own, value] of update.namedTensors()) yield [`${own}.${adapter}.weight`, value];
+    }
   }
 }

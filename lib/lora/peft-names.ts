@@ -31,14 +31,14 @@ export function publicName(name: string): string {
   return replaceBeginning(name, 1, 0);
 }
 
-const key = /^base_model\.model\.(.+)\.(lora_[AB]\.weight)$/;
+const key = /^base_model\.model\.(.+)\.(lora_[AB])\.weight$/;
 
-/** The key of a tensor (`lora_A.weight`) in adapter_model.safetensors. */
+/** The key of a layer's tensor (`lora_A`) in adapter_model.safetensors, which names no adapter. */
 export function tensorKey(name: string, tensor: string): string {
-  return `base_model.model.${inMemoryName(name)}.${tensor}`;
+  return `base_model.model.${inMemoryName(name)}.${tensor}.weight`;
 }
 
-/** Module (as the file names it) and tensor of a key, or undefined for anything but A and B. */
+/** Module (as the file names it) and tensor (`lora_A`) of a key, or undefined for anything but A and B. */
 export function parseKey(text: string): { module: string; tensor: string } | undefined {
   const match = key.exec(text);
   return match === null ? undefined : { module: match[1]!, tensor: match[2]! };

@@ -44,8 +44,8 @@ export function saveAdapter(
   const staging = temporaryName(dir);
   try {
     scope(() => {
-      const tensors = Array.from(layers, ([name, layer]) =>
-        Array.from(layer.ownTensors(), ([own, value]) => {
+      const tensors = Array.from(layers, ([name, update]) =>
+        Array.from(update.namedTensors(), ([own, value]) => {
           const stored = options.dtype === undefined ? value : value.detach().to(options.dtype);
           return [tensorKey(name, own), stored] as const;
         }),

@@ -33,8 +33,7 @@ export function targetMatcher(targets: TargetModules): (name: string) => boolean
 /**
  * The linear layers of a model that `targets` means, in the model's order, by their names in it.
  * @param nameOf the name that `targets` speaks of, for a module's name in the model
- * @throws LoraError when there are none, when a target is no linear layer, or when the model has an
- * adapter already.
+ * @throws LoraError when there are none or when a target is no linear layer.
  */
 export function selectTargets(
   model: nn.Module,
@@ -46,9 +45,8 @@ export function selectTargets(
   const linear: string[] = [];
   const result = new Map<string, LinearLike>();
   for (const [name, module] of model.namedModules()) {
-    if (module instanceof LoraLinear) {
-      throw new LoraError(`${name} has an adapter already; detach or merge it first`);
-    }
+    // The layer that it adapts follows under the same name.
+    if (module instanceof LoraLinear) continue;
     const known = isLinear(module);
     if (known) linear.push(nameOf(name));
     if (name === '' || !matches(nameOf(name))) continue;

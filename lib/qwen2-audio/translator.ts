@@ -1,7 +1,7 @@
 /** From speech to text with a checkpoint: what an application uses. */
 import { loadAudio } from '../audio';
 import { named } from '../errors';
-import { loadAdapter, type LoraAdapter } from '../lora';
+import { deleteAdapter, disableAdapter, loadAdapter, setAdapter, type LoraAdapter } from '../lora';
 import { findLanguage, TextStream } from '../text';
 import { collate, type Batch, type Example } from './batch';
 import { adapterOf } from './folder';
@@ -201,7 +201,34 @@ export class SpeechTranslator {
     return { ...this.#alternative({ ids }), seconds: seconds + elapsed };
   }
 
-  /** Frees the model and its adapter. What is being translated ends with a TranslatorError. */
+  /**
+   * Loads an adapter beside the others of the model; {@link setAdapter} chooses it.
+   * @throws LoraError for a name that is taken and for an adapter that does not fit, FileError
+   */
+  loadAdapter(dir: string, options: { name: string }): void {
+    loadAdapter(dir, this.model, options);
+  }
+
+  /**
+   * Translates with this adapter from now on, or with these together. The one that `load` found is
+   * called `default`. Let translations that are under way end before.
+   * @throws LoraError for a name that is not there
+   */
+  setAdapter(names: string | readonly string[]): void {
+    setAdapter(this.model, names);
+  }
+
+  /** Translates with the base alone until {@link setAdapter}. */
+  disableAdapter(): void {
+    disableAdapter(this.model);
+  }
+
+  /** Frees an adapter that is not needed any more. */
+  deleteAdapter(name: string): void {
+    deleteAdapter(this.model, name);
+  }
+
+  /** Frees the model and its adapters. What is being translated ends with a TranslatorError. */
   dispose(): void {
     this.#disposed = true;
     this.model.dispose();

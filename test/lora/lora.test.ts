@@ -5,8 +5,10 @@ import {
   LoraError,
   LoraLinear,
   loraScale,
+  LoraUpdate,
   mergeLora,
   type LoraConfig,
+  type LoraUpdateOptions,
 } from '../../lib/lora';
 import { backward, Generator, manualSeed, memory, nn, noGrad, randn } from '../../lib/torch';
 import { scope, type Tensor } from '../../lib/torch';
@@ -23,6 +25,17 @@ function perturb(tensors: Iterable<Tensor>): void {
   });
 }
 
+/** A layer with one adapter that is in use, and that adapter's part of it. */
+function adapted(
+  base: nn.Linear,
+  options: LoraUpdateOptions,
+): { layer: LoraLinear; update: LoraUpdate } {
+  const layer = new LoraLinear(base, { inUse: ['own'] });
+  const update = new LoraUpdate(base, options);
+  layer.updates.set('own', update);
+  return { layer, update };
+}
+
 test('the scale, plain and rank-stabilised', () => {
   expect(loraScale({ r: 64, loraAlpha: 128 })).toBe(2);
   expect(loraScale({ r: 64, loraAlpha: 128, useRslora: true })).toBe(16);
@@ -31,14 +44,14 @@ test('the scale, plain and rank-stabilised', () => {
 describe('a LoRA layer', () => {
   test('starts as its base, with a seeded A in the bounds of Kaiming', () => {
     const base = new nn.Linear(6, 10, { generator: generator() });
-    const make = (): LoraLinear => new LoraLinear(base, { r: 3, scale: 2, generator: generator() });
-    const [layer, again] = [make(), make()];
+    const make = (): LoraUpdate => adapted(base, { r: 3, scale: 2, generator: generator() }).update;
+    const { layer, update } = adapted(base, { r: 3, scale: 2, generator: generator() });
     const x = randn([4, 6]);
     expect(layer.forward(x).equal(base.forward(x))).toBe(true);
-    expect(layer.loraA.equal(again.loraA)).toBe(true);
-    expect(layer.loraA.shape).toEqual([3, 6]);
-    expect(layer.loraB.shape).toEqual([10, 3]);
-    const largest = layer.loraA.abs().amax().item();
+    expect(update.loraA.equal(make().loraA)).toBe(true);
+    expect(update.loraA.shape).toEqual([3, 6]);
+    expect(update.loraB.shape).toEqual([10, 3]);
+    const largest = update.loraA.abs().amax().item();
     expect(largest).toBeLessThanOrEqual(1 / Math.sqrt(6));
     expect(largest).toBeGreaterThan(0.5 / Math.sqrt(6));
   });
@@ -47,20 +60,21 @@ describe('a LoRA layer', () => {
     const base = new nn.Linear(6, 10, { generator: generator(), dtype: 'bfloat16' });
     const x = randn([4, 6]).to('bfloat16');
     for (const dtype of ['float32', 'bfloat16'] as const) {
-      const layer = new LoraLinear(base, { r: 3, scale: 2, dtype, generator: generator() });
-      expect([layer.loraA.dtype, layer.loraB.dtype]).toEqual([dtype, dtype]);
+      const { layer, update } = adapted(base, { r: 3, scale: 2, dtype, generator: generator() });
+      expect([update.loraA.dtype, update.loraB.dtype]).toEqual([dtype, dtype]);
       expect(layer.forward(x).dtype).toBe('bfloat16');
     }
   });
 
   test('drops inputs of the update in training only', () => {
     const base = new nn.Linear(6, 10, { generator: generator() });
-    const layer = new LoraLinear(base, { r: 3, scale: 2, dropout: 0.5, generator: generator() });
-    perturb([layer.loraB]);
-    const plain = new LoraLinear(base, { r: 3, scale: 2, generator: generator() });
-    noGrad(() => plain.loraB.copy_(layer.loraB));
+    const options = { r: 3, scale: 2, generator: generator() };
+    const { layer, update } = adapted(base, { ...options, dropout: 0.5 });
+    perturb([update.loraB]);
+    const plain = adapted(base, { ...options, generator: generator() });
+    noGrad(() => plain.update.loraB.copy_(update.loraB));
     const x = randn([4, 6]);
-    const whole = plain.forward(x);
+    const whole = plain.layer.forward(x);
     layer.eval();
     expect(layer.forward(x).equal(whole)).toBe(true);
     layer.train();
@@ -73,14 +87,15 @@ describe('a LoRA layer', () => {
 
   test('takes the mode of its base', () => {
     const network = new Network({ generator: generator() }).eval();
-    const { layers } = attachLora(network, config, { generator: generator() });
-    for (const layer of layers.values()) expect(layer.training).toBe(false);
+    attachLora(network, config, { generator: generator() });
+    const layers = [network.qProj, network.oProj] as nn.Module[] as LoraLinear[];
+    for (const layer of layers) expect(layer.training).toBe(false);
     network.train();
-    for (const layer of layers.values()) expect(layer.base.training).toBe(true);
+    for (const layer of layers) expect(layer.base.training).toBe(true);
   });
 
   test('leaves no handle behind in a step', () => {
-    const layer = new LoraLinear(new nn.Linear(6, 10, { generator: generator() }), {
+    const { layer } = adapted(new nn.Linear(6, 10, { generator: generator() }), {
       r: 3,
       scale: 2,
       dropout: 0.1,
@@ -102,10 +117,10 @@ describe('an adapter', () => {
     const adapter = attachLora(network, config, { generator: generator() });
     const names = [...network.namedParameters()].map(([name]) => name);
     expect(names).toEqual([
-      'q_proj.lora_A.weight',
-      'q_proj.lora_B.weight',
-      'o_proj.lora_A.weight',
-      'o_proj.lora_B.weight',
+      'q_proj.lora_A.default.weight',
+      'q_proj.lora_B.default.weight',
+      'o_proj.lora_A.default.weight',
+      'o_proj.lora_B.default.weight',
     ]);
     expect([...adapter.parameters().keys()]).toEqual(names);
     perturb(adapter.parameters().values());
@@ -133,7 +148,10 @@ describe('an adapter', () => {
     expect([...network.stateDict().keys()].sort()).toEqual(
       [
         ...plain.keys(),
-        ...['q_proj', 'o_proj'].flatMap((n) => [`${n}.lora_A.weight`, `${n}.lora_B.weight`]),
+        ...['q_proj', 'o_proj'].flatMap((n) => [
+          `${n}.lora_A.default.weight`,
+          `${n}.lora_B.default.weight`,
+        ]),
       ].sort(),
     );
     const other = new Network({ generator: new Generator(8) });
@@ -180,14 +198,14 @@ describe('an adapter', () => {
     const adapter = attachLora(model, config, { generator: generator() });
     expect([...adapter.layers.keys()]).toEqual(['proj', 'plain']);
     perturb(adapter.parameters().values());
-    const layer = adapter.layers.get('proj')!;
+    const { loraA, loraB } = adapter.layers.get('proj')!;
     const x = randn([5, 6]);
-    const update = x.matmul(layer.loraA.transpose(0, 1)).matmul(layer.loraB.transpose(0, 1));
+    const update = x.matmul(loraA.transpose(0, 1)).matmul(loraB.transpose(0, 1));
     const expected = x.narrow(-1, 0, 4).add(update.mul(loraScale(config)));
-    expect(difference(layer.forward(x), expected)).toBeLessThan(1e-5);
-    const before = adapter.layers.get('plain')!.base.stateDict().get('weight')!.clone();
+    expect(difference(model.proj.forward(x), expected)).toBeLessThan(1e-5);
+    const before = baseStateDict(model).get('plain.weight')!.clone();
     expect(() => mergeLora(adapter)).toThrow(/cannot merge the adapter into proj, .*quantised/);
-    expect(() => layer.merge()).toThrow(LoraError);
+    expect(() => mergeLora(adapter)).toThrow(LoraError);
     expect(model.plain).toBeInstanceOf(LoraLinear);
     expect(baseStateDict(model).get('plain.weight')!.equal(before)).toBe(true);
     expect(baseStateDict(model).get('proj.weight')!.dtype).toBe('uint8');
@@ -239,7 +257,7 @@ describe('targets', () => {
     const network = new Network({ generator: generator() });
     attachLora(network, { ...config, targetModules: ['q_proj'] }, { generator: generator() });
     expect(() => attachLora(network, config, { generator: generator() })).toThrow(
-      'q_proj has an adapter already; detach or merge it first',
+      "the model has an adapter 'default' already; give this one another name",
     );
   });
 
