@@ -19,6 +19,12 @@ export type {
 export { account, logicalParameters, type Accounting } from './qwen2-audio/accounting';
 export { loadModel, Processor, Qwen2Audio, saveModel } from './qwen2-audio';
 export { pruneCheckpoint, type PruneOptions } from './compress/prune-checkpoint';
+export {
+  mergeCheckpoint,
+  type DevSet,
+  type MergeOptions,
+  type MergeReport,
+} from './compress/merge';
 export { runRecipe, type RunOptions, type RunResult } from './pipeline';
 
 export * as torch from './torch';

@@ -7,6 +7,7 @@ import { compareCommand } from './commands/compare';
 import { doctorCommand } from './commands/doctor';
 import { evaluateCommand } from './commands/evaluate';
 import { inspectCommand } from './commands/inspect';
+import { mergeCommand } from './commands/merge';
 import { pruneCommand } from './commands/prune';
 import { runCommand } from './commands/run';
 import { scoreCommand } from './commands/score';
@@ -22,6 +23,7 @@ const commands: readonly ((context: Context) => Command)[] = [
   scoreCommand,
   compareCommand,
   pruneCommand,
+  mergeCommand,
   inspectCommand,
   doctorCommand,
 ];

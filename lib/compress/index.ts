@@ -27,6 +27,15 @@ export {
   type ImportanceResult,
 } from './importance';
 export { type MetricKey, metricKeys } from './metric-keys';
+export { agreement, heldOutLoss, type HeldOut, type HeldOutOptions } from './held-out';
+export { mergeInFullPrecision, mergeInNf4 } from './merge-weights';
+export {
+  recommendForm,
+  type FormReport,
+  type MergedForm,
+  type Recommendation,
+  type RecommendOptions,
+} from './merge-report';
 export { selectTargets, trainingItems, type DistilledTargets } from './distill';
 export {
   checkEmbeddings,

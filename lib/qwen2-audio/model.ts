@@ -5,7 +5,7 @@ import { PareError } from '../errors';
 import { parseConfig, type Qwen2AudioConfig } from './config';
 import { CausalLM, type DecoderContext, type DecoderLayer } from './decoder';
 import { AudioEncoder } from './encoder';
-import type { Batch } from './batch';
+import type { Batch, Targets } from './batch';
 import { rotaryTables, type Rotary } from './rotary';
 
 /** The inputs of a model do not fit together. */
@@ -148,18 +148,30 @@ export class Qwen2Audio extends nn.Module {
   }
 
   /**
+   * The hidden states [targets, hidden] that predict a batch's targets, in the order of these.
+   * @throws ModelInputError for a batch without labels
+   */
+  targetStates(
+    batch: Batch,
+    audioFeatures: Tensor = this.project(this.encode(batch), batch),
+  ): { states: Tensor; targets: Targets } {
+    const { targets } = batch;
+    if (targets === undefined) throw new ModelInputError('the batch has no labels to train on');
+    const inputsEmbeds = this.embed(batch, audioFeatures);
+    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
+    const hidden = this.decode(inputsEmbeds, context);
+    const states = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);
+    return { states, targets };
+  }
+
+  /**
    * Cross-entropy summed over the batch's targets; lm_head sees the positions that have a target
    * and no others, and their logits are never held whole.
    * @param audioFeatures of this batch, if they are known already (`project`)
    * @throws ModelInputError for a batch without labels
    */
   loss(batch: Batch, audioFeatures: Tensor = this.project(this.encode(batch), batch)): LossSums {
-    const { targets } = batch;
-    if (targets === undefined) throw new ModelInputError('the batch has no labels to train on');
-    const inputsEmbeds = this.embed(batch, audioFeatures);
-    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
-    const hidden = this.decode(inputsEmbeds, context);
-    const rows = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);
+    const { states: rows, targets } = this.targetStates(batch, audioFeatures);
     const { lmHead } = this.languageModel;
     // An lm_head that something was done to (an adapter, 4 bits) makes its logits itself.
     const loss =
