@@ -109,4 +109,4 @@ function reason(error) {
   return (said ?? error.message).replace(/^ERROR: /, '').trim();
 }
 
-module.exports = { VERSION, fetchLibtorch, cachedFolder };
+module.exports = { VERSION, SOURCES, fetchLibtorch, cachedFolder };

@@ -28,8 +28,8 @@ function guard() {
  * Runs a command without a shell and without standard input.
  * @param {string} command
  * @param {string[]} args
- * @param {{cwd?: string, env?: object, onLine?: (line: string) => void}} options `onLine` gets each
- *   line of both outputs as it comes
+ * @param {{cwd?: string, env?: object, onLine?: (line: string) => void, timeoutMs?: number}} options
+ *   `onLine` gets each line of both outputs as it comes; the command is ended after `timeoutMs`
  * @returns {Promise<string>} all that it wrote
  */
 function run(command, args, options = {}) {
@@ -39,6 +39,7 @@ function run(command, args, options = {}) {
       cwd: options.cwd,
       env: options.env ?? process.env,
       stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: options.timeoutMs,
     });
     children.add(child);
     let output = '';

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { named } from '../errors';
 import { fileError } from '../files';
 import { noGrad, readSafetensors, scope } from '../torch';
 import type { nn, SafetensorsFile } from '../torch';
@@ -29,11 +30,12 @@ export function loadAdapter(
   options: AttachOptions = {},
 ): LoraAdapter {
   checkName(model, options.name);
-  const { config, base } = readConfig(join(dir, adapterConfigFile));
+  const configPath = join(dir, adapterConfigFile);
+  const { config, base } = readConfig(configPath);
   const file = readSafetensors(join(dir, adapterModelFile));
   try {
     const keys = readKeys(file);
-    const targets = selectLayers(file.path, model, config, keys);
+    const targets = selectLayers(configPath, file.path, model, config, keys);
     checkShapes(file, targets, keys, config.r, base);
     const adapter = wrapLayers(model, config, targets, options);
     scope(() =>
@@ -95,6 +97,7 @@ function readKeys(file: SafetensorsFile): Keys {
 
 /** The layers that the configuration means, which must be those that the file has. */
 function selectLayers(
+  configPath: string,
   path: string,
   model: nn.Module,
   config: Required<LoraConfig>,
@@ -104,7 +107,12 @@ function selectLayers(
   const inMemory = [...keys.values()].some((own) =>
     [...own.values()].some((key) => parseKey(key)!.module !== publicName(parseKey(key)!.module)),
   );
-  const targets = selectTargets(model, config.targetModules, inMemory ? inMemoryName : undefined);
+  let targets: Map<string, LinearLike>;
+  try {
+    targets = selectTargets(model, config.targetModules, inMemory ? inMemoryName : undefined);
+  } catch (error) {
+    throw named(configPath, error);
+  }
   for (const [name, own] of keys) {
     if (targets.has(name)) continue;
     const [key] = own.values();

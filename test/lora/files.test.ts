@@ -211,6 +211,16 @@ describe('what cannot be loaded', () => {
     expect(() => loadAdapter(folder, new nn.Linear(6, 6))).toThrow(/no linear layer matches/);
   });
 
+  test.each([
+    [['k_proj'], 'LoRA: no linear layer matches targetModules ["k_proj"]; near names: q_proj'],
+    [['audio_tower'], 'LoRA: target model.audio_tower is no linear layer but a Network'],
+    ['(q_proj', 'LoRA: targetModules "(q_proj" is no regular expression'],
+  ])('target modules %j, with the name of the file', (target_modules, message) => {
+    saved();
+    editConfig({ target_modules });
+    expectError(`${at('adapter_config.json')}: ${message}`);
+  });
+
   test('files that are missing or broken', () => {
     saved();
     writeFileSync(at('adapter_model.safetensors'), 'short');

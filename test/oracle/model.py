@@ -145,11 +145,11 @@ def build(seed: int, std: float) -> Qwen2AudioForConditionalGeneration:
     return model
 
 
-def prune(model):
-    """The same model without REMOVED_LAYERS, rebuilt from renumbered tensors and a cut config."""
+def prune(model, removed=REMOVED_LAYERS):
+    """The same model without some layers, rebuilt from renumbered tensors and a cut config."""
     config = Qwen2AudioConfig.from_dict(model.config.to_dict())
     count = config.text_config.num_hidden_layers
-    kept = [i for i in range(count) if i not in REMOVED_LAYERS]
+    kept = [i for i in range(count) if i not in removed]
     config.text_config.num_hidden_layers = len(kept)
     config.text_config.layer_types = [config.text_config.layer_types[i] for i in kept]
     pruned = Qwen2AudioForConditionalGeneration(config).eval()

@@ -1,0 +1,125 @@
+'use strict';
+const { createHash } = require('node:crypto');
+const fs = require('node:fs');
+const path = require('node:path');
+const { cacheFolder } = require('../../cmake/libtorch.js');
+const { SOURCES } = require('../../cmake/fetch-libtorch.js');
+const { withLock } = require('../../cmake/lock.js');
+const { step } = require('../../cmake/progress.js');
+const { CommandError, run } = require('../../cmake/run.js');
+
+const REQUIREMENTS = path.join(__dirname, '../oracle/requirements.txt');
+/** Of the versions in requirements.txt. */
+const OLDEST = [3, 11];
+const INSTALL_MINUTES = 15;
+
+/** What pip says where no index answers. */
+const UNREACHABLE =
+  /connection (broken|refused|reset|error)|newconnectionerror|connecttimeout|timed out|temporary failure in name|max retries exceeded|network is unreachable|proxyerror|ssl.*error/i;
+
+/**
+ * A Python with the packages of test/oracle/requirements.txt: an environment of its own in the
+ * cache, made when it is missing and kept for as long as the requirements stay the same.
+ * @returns {Promise<{python: string, skipped?: undefined} | {python?: undefined, skipped: string}>}
+ * @throws if the packages cannot be installed for another reason than an index out of reach
+ */
+async function preparePeers(env = process.env) {
+  if (env.PARE_INTEROP_PYTHON) return { python: env.PARE_INTEROP_PYTHON };
+  const own = env.PYTHON ?? 'python3';
+  const version = await pythonVersion(own);
+  if (!version) return { skipped: `${own} does not run` };
+  const [major, minor] = version;
+  if (major !== OLDEST[0] || minor < OLDEST[1]) {
+    return {
+      skipped: `the peers need Python ${OLDEST.join('.')} and ${own} is ${version.join('.')}`,
+    };
+  }
+  const requirements = fs.readFileSync(REQUIREMENTS, 'utf8');
+  const hash = createHash('sha256').update(requirements).digest('hex').slice(0, 12);
+  const folder = path.join(cacheFolder(env), 'interop', `${version.join('.')}-${hash}`);
+  const python = path.join(folder, 'bin', 'python');
+  const complete = path.join(folder, 'complete');
+  return withLock(
+    `${folder}.lock`,
+    async () => {
+      if (fs.existsSync(complete)) return { python };
+      fs.rmSync(folder, { recursive: true, force: true });
+      const reason = await install(own, python, folder, requirements);
+      if (reason) return { skipped: reason };
+      fs.writeFileSync(complete, '');
+      return { python };
+    },
+    (holder) => console.error(`waiting for process ${holder.pid}, which installs the peers`),
+  );
+}
+
+async function pythonVersion(python) {
+  try {
+    const code = 'import sys; print("version", *sys.version_info[:2])';
+    const [, ...version] = /version (\d+) (\d+)/.exec(await run(python, ['-c', code]));
+    return version.map(Number);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A package with its version, as requirements.txt pins it. */
+function pinned(requirements, name) {
+  return new RegExp(`^${name}==\\S+$`, 'm').exec(requirements)[0];
+}
+
+/** @returns why no index was reached, or undefined when all is installed */
+async function install(own, python, folder, requirements) {
+  const timeoutMs = INSTALL_MINUTES * 60_000;
+  const pip = (...args) =>
+    run(python, ['-m', 'pip', 'install', '--no-input', ...args], { timeoutMs });
+  try {
+    await run(own, ['-m', 'venv', folder]);
+  } catch (error) {
+    const hint = /ensurepip|python3-venv/.test(error.output ?? '') ? ' (install python3-venv)' : '';
+    return `no virtual environment can be made${hint}: ${lastLine(error)}`;
+  }
+  try {
+    await step('installing the Python peers', async () => {
+      // A small one first: without an index it fails in seconds, before gigabytes are moved.
+      await pip('--no-deps', pinned(requirements, 'safetensors'));
+      const torch = `${pinned(requirements, 'torch')}+cpu`;
+      // The CPU build, or pip would fetch CUDA's libraries.
+      await first(
+        SOURCES.cpu.map(
+          ({ args }) =>
+            () =>
+              pip(...args, torch),
+        ),
+      );
+      await pip('-r', REQUIREMENTS);
+    });
+  } catch (error) {
+    fs.rmSync(folder, { recursive: true, force: true });
+    if (error instanceof CommandError && UNREACHABLE.test(error.output)) {
+      return `no package index could be reached: ${lastLine(error)}`;
+    }
+    throw new Error(`the Python peers cannot be installed: ${lastLine(error)}`, { cause: error });
+  }
+  return undefined;
+}
+
+/** The result of the first attempt that works; the error of the first where none does. */
+async function first(attempts) {
+  let failure;
+  for (const attempt of attempts) {
+    try {
+      return await attempt();
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  throw failure;
+}
+
+function lastLine(error) {
+  const lines = (error.output ?? '').trim().split(/[\r\n]+/);
+  return (lines.findLast((line) => /^\s*ERROR/.test(line)) ?? error.message).trim();
+}
+
+module.exports = { preparePeers };
