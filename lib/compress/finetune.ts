@@ -2,7 +2,7 @@
  * Training a model on a translation task: the teacher (full), healing after pruning (full), and
  * QLoRA (an adapter over a 4-bit base) are this one function with other parameters.
  */
-import { attachLora, type LoraAdapter, type LoraConfig } from '../lora';
+import { attachLora, setAdapter, type LoraAdapter, type LoraConfig } from '../lora';
 import type { Qwen2Audio } from '../qwen2-audio';
 import { Generator, manualSeed, type Tensor } from '../torch';
 import type { Features } from '../train/examples';
@@ -48,6 +48,8 @@ export async function finetune(
     parameters = new Map(model.requiresGrad(true).namedParameters());
   } else {
     adapter = attachLora(model, options.lora, { generator });
+    // Of several adapters the new one is trained.
+    setAdapter(model, adapter.name);
     parameters = adapter.parameters();
   }
   const { dModel } = model.config.audio;

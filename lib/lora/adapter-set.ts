@@ -1,6 +1,6 @@
 /** Several adapters on one model: which there are, and which are in use. */
 import type { nn, Tensor } from '../torch';
-import { detachLora, type LoraAdapter } from './adapter';
+import type { LoraAdapter } from './adapter';
 import { LoraError } from './config';
 import { LoraLinear, type AdapterSwitch } from './lora-linear';
 
@@ -49,8 +49,11 @@ export function adapterSetOf(model: nn.Module): AdapterSet | undefined {
   return undefined;
 }
 
-/** @throws LoraError naming what is there */
-function needAdapters(model: nn.Module, names: readonly string[]): AdapterSet {
+/**
+ * @internal The adapters on a model, all of `names` among them.
+ * @throws LoraError naming what is there
+ */
+export function needAdapters(model: nn.Module, names: readonly string[]): AdapterSet {
   const set = adapterSetOf(model);
   if (set === undefined) throw new LoraError('the model has no adapter; load one first');
   const unknown = names.find((name) => !set.adapters.has(name));
@@ -101,15 +104,4 @@ export function disableAdapter(model: nn.Module): void {
 export function enableAdapter(model: nn.Module): void {
   const set = needAdapters(model, []);
   set.use(set.active, true);
-}
-
-/**
- * Takes an adapter off the model and frees it. If it was the only one in use, the first of the
- * others by name takes its place, as in PEFT; after the last, the model is as it was before.
- * @throws LoraError for a name that is not there
- */
-export function deleteAdapter(model: nn.Module, name: string): void {
-  const adapter = needAdapters(model, [name]).adapters.get(name)!;
-  detachLora(adapter);
-  adapter.dispose();
 }

@@ -1,5 +1,5 @@
 import { nn, noGrad, scope, type DType, type Generator, type Tensor } from '../torch';
-import { AdapterSet, adapterSetOf, defaultAdapterName } from './adapter-set';
+import { AdapterSet, adapterSetOf, defaultAdapterName, needAdapters } from './adapter-set';
 import { completeConfig, LoraError, loraScale, type LoraConfig } from './config';
 import { LoraLinear, LoraUpdate, type LinearLike } from './lora-linear';
 import { checkEveryTarget, selectTargets } from './targets';
@@ -130,6 +130,17 @@ export function detachLora(adapter: LoraAdapter): void {
   set.remove(name);
   if (set.adapters.size > 0) return;
   for (const tensor of set.frozen) if (!tensor.disposed) tensor.requiresGrad = true;
+}
+
+/**
+ * Takes an adapter off the model and frees it. If it was the only one in use, the first of the
+ * others by name takes its place, as in PEFT; after the last, the model is as it was before.
+ * @throws LoraError for a name that is not there
+ */
+export function deleteAdapter(model: nn.Module, name: string): void {
+  const adapter = needAdapters(model, [name]).adapters.get(name)!;
+  detachLora(adapter);
+  adapter.dispose();
 }
 
 /**

@@ -4,6 +4,7 @@ export {
   attachLora,
   baseStateDict,
   checkTargets,
+  deleteAdapter,
   detachLora,
   LoraAdapter,
   mergeLora,
@@ -12,7 +13,6 @@ export {
 export {
   activeAdapters,
   adapterNames,
-  deleteAdapter,
   disableAdapter,
   enableAdapter,
   setAdapter,
