@@ -5,7 +5,14 @@ import { CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
 import { writeFileAtomic } from '../files';
 import { baseStateDict, loadAdapter } from '../lora';
 import { account } from '../qwen2-audio/accounting';
-import { adapterOf, loadModel, Processor, saveModel, type Qwen2Audio } from '../qwen2-audio';
+import {
+  adapterOf,
+  loadModel,
+  Processor,
+  readConfig,
+  saveModel,
+  type Qwen2Audio,
+} from '../qwen2-audio';
 import { findLanguage } from '../text';
 import { formatHeader } from '../torch/safetensors-header';
 import { dtypeSize } from '../torch';
@@ -75,6 +82,7 @@ export async function mergeCheckpoint(
   output: string,
   options: MergeOptions = {},
 ): Promise<MergeReport> {
+  readConfig(dir); // a folder that is no checkpoint is named as that
   const adapter = adapterOf(dir, options.adapter);
   if (adapter === undefined) {
     throw new CompressionError(`${dir} has no adapter to merge; give one (--adapter)`);
