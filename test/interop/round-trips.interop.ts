@@ -95,7 +95,7 @@ beforeAll(async () => {
   const script = join(__dirname, '../oracle/round_trip.py');
   const python = process.env.PARE_INTEROP_PYTHON ?? 'python3';
   execFileSync(python, ['-W', 'ignore', script, job, answer], {
-    // Half a minute of work; a crowded machine has been seen to take twenty times as long.
+    // Half a minute of work; a crowded machine was seen to take twenty times as long.
     timeout: 20 * minutes,
     stdio: ['ignore', 'ignore', 'inherit'],
     maxBuffer: 1 << 26,
