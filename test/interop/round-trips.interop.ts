@@ -152,7 +152,10 @@ async function writeAll(base: (typeof bases)[number]): Promise<Checkpoint[]> {
 /** What pare says, one input at a time, without end tokens. */
 async function answers({ inputs, checkpoint, adapter }: Checkpoint): Promise<Ids> {
   if (inputs === 'clips') {
-    using translator = SpeechTranslator.load(checkpoint, { adapter: adapter ?? undefined, dtype });
+    using translator = await SpeechTranslator.load(checkpoint, {
+      adapter: adapter ?? undefined,
+      dtype,
+    });
     const request = { maxNewTokens, batchSize: 1 };
     const all: Ids = [];
     for (const to of languages) {

@@ -30,7 +30,7 @@ async function ids(translator: SpeechTranslator): Promise<string> {
 
 /** What a translator with one adapter, or none, says. */
 async function alone(adapter?: string): Promise<string> {
-  using translator = SpeechTranslator.load(path('model'), { adapter });
+  using translator = await SpeechTranslator.load(path('model'), { adapter });
   return await ids(translator);
 }
 
@@ -42,7 +42,7 @@ test('a translator switches between adapters', async () => {
   ];
   expect(new Set([base, first, second]).size).toBe(3);
   const before = memory().handles;
-  const translator = SpeechTranslator.load(path('model'), { adapter: path('first') });
+  const translator = await SpeechTranslator.load(path('model'), { adapter: path('first') });
   translator.loadAdapter(path('second'), { name: 'second' });
   expect(await ids(translator)).toBe(first);
   translator.setAdapter('second');
