@@ -1,4 +1,13 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { PareError } from './errors';
 
@@ -27,6 +36,25 @@ export function fileError(action: string, path: string, cause: unknown): FileErr
   return new FileError(`cannot ${action} ${path}: ${reason}`, { cause });
 }
 
+/**
+ * Makes a folder and those above it. Node's own recursive mkdir tries for ever where a folder can
+ * be found but nothing be made in it (/proc).
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const parent = dirname(path);
+    if (code === 'ENOENT' && parent !== path) {
+      makeFolder(parent);
+      mkdirSync(path);
+    } else if (code !== 'EEXIST' || !statSync(path).isDirectory()) {
+      throw error;
+    }
+  }
+}
+
 let counter = 0;
 
 /** A name beside `path` for what is not complete yet. */
@@ -46,7 +74,7 @@ export function writeFileAtomicStream(
   const temporary = temporaryName(path);
   let fd: number | undefined;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const file = openSync(temporary, 'wx');
     fd = file;
     write((chunk) => {

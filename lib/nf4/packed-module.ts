@@ -1,6 +1,6 @@
 import { keep, nn, scope, type Tensor } from '../torch';
-import { QuantState, quantStateKey } from './quant-state';
-import { QuantStateError } from './quant-state-json';
+import { QuantState } from './quant-state';
+import { QuantStateError, quantStateKey } from './quant-state-json';
 import { quantizeNf4, type QuantizeOptions } from './quantize';
 
 /**

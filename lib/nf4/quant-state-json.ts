@@ -7,6 +7,9 @@ export class QuantStateError extends PareError {}
 /** The types that a weight can have had before it was quantised. */
 export type FloatDType = Extract<DType, 'float32' | 'bfloat16' | 'float16'>;
 
+/** The name of the JSON tensor below the weight's name. */
+export const quantStateKey = 'quant_state.bitsandbytes__nf4';
+
 /** Values that share one absmax. */
 export type BlockSize = 32 | 64 | 128 | 256 | 512 | 1024 | 2048 | 4096;
 
@@ -23,7 +26,7 @@ export interface QuantStateJson {
 }
 
 /** The size of the groups of absmax in double quantisation; bitsandbytes knows no other. */
-const nestedBlockSize = 256;
+export const nestedBlockSize = 256;
 
 /** Byte for byte the JSON of bitsandbytes' `QuantState.as_dict(packed=True)`. */
 export function formatQuantState(state: QuantStateJson): Uint8Array {

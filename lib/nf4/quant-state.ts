@@ -3,6 +3,7 @@ import { binding } from '../torch/binding';
 import {
   formatQuantState,
   parseQuantState,
+  quantStateKey,
   QuantStateError,
   type QuantStateJson,
 } from './quant-state-json';
@@ -16,9 +17,6 @@ export interface NestedState {
   /** The mean of the blocks' absmax, subtracted before they were quantised. */
   readonly offset: number;
 }
-
-/** The name of the JSON tensor below the weight's name. */
-export const quantStateKey = 'quant_state.bitsandbytes__nf4';
 
 /** All that is needed to read a packed NF4 weight: bitsandbytes' `QuantState`. */
 export class QuantState implements TensorOwner {

@@ -1,5 +1,5 @@
 /** The files of a checkpoint folder. Needs no addon. */
-import { existsSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../errors';
 import { fileError } from '../files';
@@ -12,6 +12,31 @@ type Json = Record<string, unknown>;
 
 /** The subfolder of a checkpoint that holds its adapter, if it has one. */
 export const adapterFolder = 'adapter';
+
+/** What a checkpoint has for its processor, as far as it has them. */
+const processorFiles = [
+  'preprocessor_config.json',
+  'processor_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'added_tokens.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'chat_template.json',
+];
+
+/** Copies the files of tokenizer and processor, as they are, into a folder that is there. */
+export function copyProcessor(from: string, to: string): void {
+  for (const file of processorFiles.filter((name) => existsSync(join(from, name)))) {
+    try {
+      copyFileSync(join(from, file), join(to, file));
+    } catch (error) {
+      throw fileError('write', join(to, file), error);
+    }
+  }
+}
 
 /** The object in a JSON file. */
 export function readJson(path: string): Json {

@@ -1,16 +1,13 @@
 /** Writing Hugging Face checkpoints that transformers (and bitsandbytes) load. */
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileError, FileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
-import { PareError } from '../errors';
 import { baseStateDict } from '../lora';
 import { PackedModule } from '../nf4';
-import { dtypeSize, nn, scope, type DType, type Tensor } from '../torch';
-import { writeSafetensors } from '../torch/safetensors';
-import { configJson } from './config';
-import { CheckpointError } from './folder';
+import { nn, type DType } from '../torch';
+import { sourceOf, writeSafetensors } from '../torch/safetensors';
 import type { Qwen2Audio } from './model';
+import { NewCheckpoint } from './new-checkpoint';
 import type { Processor } from './processor';
+import { quantizationConfig } from './quantization-config';
+import { bytesOf, planShards, shardMetadata } from './shards';
 
 export interface SaveOptions {
   /** Converts floating-point weights; 4-bit ones stay. */
@@ -36,59 +33,27 @@ export function saveModel(
   processor: Processor | undefined,
   options: SaveOptions = {},
 ): void {
-  if (existsSync(dir)) throw new CheckpointError(`${dir} exists already; choose another folder`);
-  const temporary = temporaryName(dir);
+  const target = new NewCheckpoint(dir);
   try {
-    mkdirSync(temporary, { recursive: true });
     const dtype = options.dtype ?? model.dtype;
-    const json = configJson(model.config, model.layers.length, dtype, options.targetLanguages);
-    const quantization = quantizationConfig(model, dtype);
-    if (quantization !== undefined) json.quantization_config = quantization;
-    else delete json.quantization_config;
-    writeJson(join(temporary, 'config.json'), json);
-    writeJson(join(temporary, 'generation_config.json'), {
-      do_sample: false,
-      eos_token_id: model.config.eosTokenIds,
-      pad_token_id: model.config.padTokenId,
-    });
-    writeWeights(temporary, model, dtype, options.maxShardSize ?? 5e9);
-    processor?.save(temporary);
-    syncFolder(temporary);
-    renameSync(temporary, dir);
+    const quantization = quantizationOf(model, dtype);
+    const languages = options.targetLanguages;
+    target.writeConfig(model.config, model.layers.length, dtype, { quantization, languages });
+    writeWeights(target, model, dtype, options.maxShardSize);
+    processor?.save(target.temporary);
+    target.complete();
   } catch (error) {
-    // Below a file there is nothing to remove, and rmSync would throw an error of its own.
-    if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });
-    if (error instanceof PareError && !(error instanceof FileError)) throw error;
-    // The folder that was asked for, not a file in the temporary one.
-    throw fileError('write', dir, error instanceof FileError ? error.cause : error);
+    throw target.abandon(error);
   }
 }
 
-function writeJson(path: string, value: unknown): void {
-  writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
-}
-
-// What transformers writes for a model that bitsandbytes quantised. It makes every linear layer but
-// lm_head a 4-bit one unless the list of what to skip says otherwise.
-function quantizationConfig(
-  model: Qwen2Audio,
-  computeDtype: DType,
-): Record<string, unknown> | undefined {
+function quantizationOf(model: Qwen2Audio, dtype: DType): Record<string, unknown> | undefined {
   const modules = [...model.namedModules()];
   const packed = modules.map(([, module]) => module).filter((m) => m instanceof PackedModule);
   if (packed.length === 0) return undefined;
   const plain = modules.filter(([, m]) => m instanceof nn.Linear).map(([name]) => name);
-  const usual = plain.length > 0 && plain.every((name) => name.endsWith('lm_head'));
-  return {
-    quant_method: 'bitsandbytes',
-    load_in_4bit: true,
-    load_in_8bit: false,
-    bnb_4bit_quant_type: 'nf4',
-    bnb_4bit_use_double_quant: packed.some((layer) => layer.quantState.nested !== undefined),
-    bnb_4bit_compute_dtype: computeDtype,
-    bnb_4bit_quant_storage: 'uint8',
-    llm_int8_skip_modules: usual ? null : plain,
-  };
+  const doubleQuant = packed.some((layer) => layer.quantState.nested !== undefined);
+  return quantizationConfig({ plain, doubleQuant, computeDtype: dtype });
 }
 
 /** Weights that a change of dtype concerns: what a 4-bit layer stores is not touched. */
@@ -102,43 +67,24 @@ function convertible(model: Qwen2Audio): Set<string> {
   return names;
 }
 
-function writeWeights(dir: string, model: Qwen2Audio, dtype: DType, maxShardSize: number): void {
-  const state = baseStateDict(model);
+function writeWeights(
+  target: NewCheckpoint,
+  model: Qwen2Audio,
+  dtype: DType,
+  maxShardSize: number | undefined,
+): void {
   const converted = convertible(model);
-  const dtypeOf = (name: string, tensor: Tensor): DType =>
-    converted.has(name) ? dtype : tensor.dtype;
-  const shards: { names: string[]; bytes: number }[] = [];
-  for (const [name, tensor] of state) {
-    const bytes = tensor.numel * dtypeSize[dtypeOf(name, tensor)];
-    const last = shards.at(-1);
-    if (last === undefined || last.bytes + bytes > maxShardSize) {
-      shards.push({ names: [name], bytes });
-    } else {
-      last.names.push(name);
-      last.bytes += bytes;
-    }
+  const tensors = Array.from(baseStateDict(model), ([name, tensor]) => ({
+    name,
+    ...sourceOf(tensor, converted.has(name) ? dtype : tensor.dtype),
+  }));
+  const shards = planShards(tensors, maxShardSize);
+  for (const { file, tensors: some, headerLength } of shards) {
+    const named = some.map((tensor) => [tensor.name, tensor] as const);
+    writeSafetensors(target.path(file), named, shardMetadata, headerLength);
   }
-  const fileName = (i: number): string =>
-    shards.length === 1
-      ? 'model.safetensors'
-      : `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`;
-  for (const [i, { names }] of shards.entries()) {
-    scope(() => {
-      const tensors = names.map((name) => {
-        const tensor = state.get(name)!.detach();
-        const target = dtypeOf(name, tensor);
-        return [name, tensor.dtype === target ? tensor : tensor.to(target)] as const;
-      });
-      writeSafetensors(join(dir, fileName(i)), tensors);
-    });
-  }
-  if (shards.length === 1) return;
-  const weightMap = Object.fromEntries(
-    shards.flatMap(({ names }, i) => names.map((name) => [name, fileName(i)])),
+  target.writeIndex(
+    shards,
+    tensors.map(bytesOf).reduce((sum, bytes) => sum + bytes, 0),
   );
-  const totalSize = shards.reduce((sum, { bytes }) => sum + bytes, 0);
-  writeJson(join(dir, 'model.safetensors.index.json'), {
-    metadata: { total_size: totalSize },
-    weight_map: weightMap,
-  });
 }

@@ -2,12 +2,45 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { PareError } from '../errors';
 import { fileError } from '../files';
+import type { DType } from '../torch/dtype';
 import {
   maxHeaderLength,
   parseHeader,
   SafetensorsError,
   type PlacedTensor,
 } from '../torch/safetensors-header';
+import { CheckpointError, checkpointFiles } from './folder';
+import { isDerived, publicTensorName } from './names';
+import type { FileRange } from './read-ahead';
+
+/** A tensor of a checkpoint and where it lies. */
+export interface CheckpointTensor {
+  /** Public, whatever wrote it. */
+  name: string;
+  dtype: DType;
+  shape: readonly number[];
+  range: FileRange;
+}
+
+/**
+ * All tensors of a checkpoint by their public names, in the order of the files.
+ * @throws CheckpointError, SafetensorsError, FileError naming the file
+ */
+export function checkpointTensors(dir: string): Map<string, CheckpointTensor> {
+  const result = new Map<string, CheckpointTensor>();
+  for (const path of checkpointFiles(dir)) {
+    for (const [stored, tensor] of readWeightFile(path, () => false).tensors) {
+      if (isDerived(stored)) continue;
+      const name = publicTensorName(stored);
+      if (result.has(name)) {
+        throw new CheckpointError(`${path}: tensor ${stored} is there twice, under two names`);
+      }
+      const { dtype, shape, offset, bytes } = tensor;
+      result.set(name, { name, dtype, shape, range: { path, offset, bytes } });
+    }
+  }
+  return result;
+}
 
 export interface WeightFile {
   path: string;

@@ -120,12 +120,13 @@ export function parseHeader(path: string, header: Uint8Array, dataLength: number
 }
 
 /**
- * The first bytes of a file, length included, padded with spaces to a multiple of eight. The same
- * arguments give the same bytes.
+ * The first bytes of a file, length included, padded with spaces to a multiple of eight, and to
+ * `length` if that is longer. The same arguments give the same bytes.
  */
 export function formatHeader(
   metadata: Readonly<Record<string, string>>,
   tensors: Iterable<readonly [string, TensorInfo]>,
+  length: number = 0,
 ): Uint8Array {
   // Joined by hand: a JavaScript object would put names that look like integers first.
   const entries = [`"__metadata__":${JSON.stringify(metadata)}`];
@@ -136,7 +137,7 @@ export function formatHeader(
     entries.push(`${JSON.stringify(name)}:${info}`);
   }
   const json = Buffer.from(`{${entries.join()}}`);
-  const padded = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
+  const padded = Buffer.alloc(Math.max(length, 8 + Math.ceil(json.length / 8) * 8), ' ');
   padded.writeBigUInt64LE(BigInt(padded.length - 8));
   json.copy(padded, 8);
   return padded;

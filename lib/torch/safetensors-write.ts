@@ -17,6 +17,7 @@ const chunkBytes = 1 << 23;
 /**
  * Writes tensors in the order given, whole or not at all, one at a time in bounded memory. The
  * same arguments give the same bytes. It may replace the file that its tensors are mapped from.
+ * @param headerLength bytes of the header at least; it is padded
  * @throws SafetensorsError for a name given twice or a source that writes too much or too little,
  * FileError (full disk, …) naming the file; nothing is left behind.
  */
@@ -24,6 +25,7 @@ export function writeSafetensors(
   path: string,
   tensors: Iterable<readonly [string, Tensor | TensorSource]>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
+  headerLength: number = 0,
 ): void {
   const entries = Array.from(tensors, ([name, value]) => {
     const source = value instanceof Tensor ? sourceOf(value) : value;
@@ -41,7 +43,7 @@ export function writeSafetensors(
     seen.add(name);
   }
   writeFileAtomicStream(path, (append) => {
-    append(formatHeader(metadata, entries));
+    append(formatHeader(metadata, entries, headerLength));
     for (const [name, { bytes, source }] of entries) {
       let written = 0;
       source.write((chunk) => {
@@ -57,16 +59,22 @@ export function writeSafetensors(
   });
 }
 
-function sourceOf(tensor: Tensor): TensorSource {
+/** A tensor's elements, converted to `dtype` on the way, some at a time. */
+export function sourceOf(tensor: Tensor, dtype: DType = tensor.dtype): TensorSource {
   return {
-    dtype: tensor.dtype,
+    dtype,
     shape: tensor.shape,
     write(append) {
       const rows = Math.max(1, Math.floor(chunkBytes / dtypeSize[tensor.dtype]));
       scope(() => {
         const flat = tensor.detach().reshape([-1]);
         for (let at = 0; at < flat.numel; at += rows) {
-          append(scope(() => flat.narrow(0, at, Math.min(rows, flat.numel - at)).toBytes()));
+          append(
+            scope(() => {
+              const some = flat.narrow(0, at, Math.min(rows, flat.numel - at));
+              return (some.dtype === dtype ? some : some.to(dtype)).toBytes();
+            }),
+          );
         }
       });
     },

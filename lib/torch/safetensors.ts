@@ -16,7 +16,7 @@ import {
 import { Tensor, TorchError } from './tensor';
 
 export { SafetensorsError, type TensorInfo } from './safetensors-header';
-export { writeSafetensors, type TensorSource } from './safetensors-write';
+export { sourceOf, writeSafetensors, type TensorSource } from './safetensors-write';
 
 // The safety net for files that were never closed.
 const forgotten = new FinalizationRegistry<number>((fd) => closeSync(fd));
