@@ -1,11 +1,21 @@
+/** Pruning on disk: no weight is loaded, and neither the addon nor much memory is needed. */
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { account, type Accounting } from '../qwen2-audio/accounting';
-import { adapterOf, readConfig } from '../qwen2-audio/folder';
-import { loadModel, Processor, saveModel } from '../qwen2-audio';
+import type { Qwen2AudioConfig } from '../qwen2-audio/config';
+import { adapterOf, copyProcessor, readConfig, CheckpointError } from '../qwen2-audio/folder';
+import { publicTensorName } from '../qwen2-audio/names';
+import { NewCheckpoint } from '../qwen2-audio/new-checkpoint';
+import { ReadAhead, type FileRange } from '../qwen2-audio/read-ahead';
+import { checkpointTensors, type CheckpointTensor } from '../qwen2-audio/weight-file';
+import {
+  writeTensors,
+  type StreamedTensor,
+  type StreamOptions,
+} from '../qwen2-audio/write-checkpoint';
 import { CompressionError } from './error';
 
-export interface PruneOptions {
+export interface PruneOptions extends StreamOptions {
   /** Lets the first and the last layer go, which the method never removes. */
   allowEdges?: boolean;
 }
@@ -13,24 +23,28 @@ export interface PruneOptions {
 export interface PrunedCheckpoint {
   /** Numbers of the layers that are left, in the old checkpoint's count. */
   kept: number[];
+  /** Tensors that were read again and have the checksums of those they were copied from. */
+  verified: number;
   accounting: Accounting;
 }
 
 /**
- * Removes decoder layers of a checkpoint and writes the rest as a new one, layers renumbered. The
- * tokenizer and processor files go along if there are any.
+ * Removes decoder layers of a checkpoint and writes the rest as a new one, layers renumbered, under
+ * the public checkpoint's names. Tensors are copied from file to file, 4-bit ones too, then read
+ * again and compared by SHA-256. The tokenizer and processor files go along if there are any.
  * @param layers counted from 0
  * @throws CompressionError for layers that are not there or may not go, and for a checkpoint with an
- * adapter, whose layers would lose their numbers; CheckpointError if `output` exists
+ * adapter, whose layers would lose their numbers; CheckpointError if `output` exists, or the weights
+ * are not those of config.json; FileError
  */
-export function pruneCheckpoint(
+export async function pruneCheckpoint(
   dir: string,
   layers: readonly number[],
   output: string,
   options: PruneOptions = {},
-): PrunedCheckpoint {
-  const count = readConfig(dir).text.numHiddenLayers;
-  const kept = keptLayers(dir, count, layers, options.allowEdges ?? false);
+): Promise<PrunedCheckpoint> {
+  const config = readConfig(dir);
+  const kept = keptLayers(dir, config.text.numHiddenLayers, layers, options.allowEdges ?? false);
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
@@ -40,15 +54,99 @@ export function pruneCheckpoint(
       `${dir} has an adapter (${adapter}), which belongs to all its layers; prune a checkpoint without one`,
     );
   }
-  const model = loadModel(dir);
+  // Weights and config are of one checkpoint, or this says that they are not.
+  const { dtype } = account(dir);
+  const sums = new Map<string, string>();
+  const tensors = [...checkpointTensors(dir).values()].flatMap((tensor) => {
+    const name = renumbered(tensor.name, kept);
+    return name === undefined ? [] : [copyOf(tensor, name, sums)];
+  });
+  const target = new NewCheckpoint(output);
   try {
-    const hasProcessor = existsSync(join(dir, 'tokenizer.json'));
-    const processor = hasProcessor ? Processor.fromPretrained(dir, model.config) : undefined;
-    saveModel(output, model.withLayers(kept), processor);
-  } finally {
-    model.dispose();
+    target.writeConfig(config, kept.length, dtype, quantizationOf(config, kept));
+    copyProcessor(dir, target.temporary);
+    await writeTensors(target, tensors, options);
+    await verify(target, sums, options.signal);
+    target.complete();
+  } catch (error) {
+    throw target.abandon(error);
   }
-  return { kept, accounting: account(output) };
+  return { kept, verified: sums.size, accounting: account(output) };
+}
+
+/** The public name after pruning; undefined for what goes. */
+function renumbered(name: string, kept: readonly number[]): string | undefined {
+  const match = /^(language_model\.model\.layers\.)(\d+)(\..*)?$/.exec(publicTensorName(name));
+  if (match === null) return publicTensorName(name);
+  const number = kept.indexOf(Number(match[2]));
+  return number < 0 ? undefined : `${match[1]}${number}${match[3] ?? ''}`;
+}
+
+/** The modules that are not in 4 bits are told by name, of a layer too. */
+function quantizationOf(
+  config: Qwen2AudioConfig,
+  kept: readonly number[],
+): Record<string, unknown> | undefined {
+  const quantization = config.raw.quantization_config as Record<string, unknown> | undefined;
+  const skipped = quantization?.llm_int8_skip_modules;
+  if (!Array.isArray(skipped)) return quantization;
+  const left = skipped.flatMap((name) => renumbered(String(name), kept) ?? []);
+  return { ...quantization, llm_int8_skip_modules: left };
+}
+
+/** The tensor under another name; what its bytes sum to is noted when they have passed. */
+function copyOf(
+  { dtype, shape, range }: CheckpointTensor,
+  name: string,
+  sums: Map<string, string>,
+): StreamedTensor {
+  return {
+    name,
+    dtype,
+    shape,
+    source: range,
+    async *pieces(read) {
+      const hash = createHash('sha256');
+      for await (const piece of read(range)) {
+        hash.update(piece);
+        yield piece;
+      }
+      sums.set(name, hash.digest('hex'));
+    },
+  };
+}
+
+async function verify(
+  target: NewCheckpoint,
+  sums: ReadonlyMap<string, string>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const written = checkpointTensors(target.temporary);
+  const reader = new ReadAhead(Array.from(written.values(), ({ range }) => range));
+  try {
+    for (const [name, { range }] of written) {
+      const sum = await sumOf(reader, range, signal);
+      if (sums.get(name) === sum) continue;
+      throw new CheckpointError(
+        `${target.dir}: tensor ${name} is not what was written; check the disk and run it again`,
+      );
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function sumOf(
+  reader: ReadAhead,
+  range: FileRange,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const piece of reader.read(range)) {
+    signal?.throwIfAborted();
+    hash.update(piece);
+  }
+  return hash.digest('hex');
 }
 
 function keptLayers(

@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { account } from '../../lib/qwen2-audio/accounting';
+import { checkpointTensors } from '../../lib/qwen2-audio/weight-file';
 import { SpeechTranslator } from '../../lib/qwen2-audio/translator';
 import { writeTinyCheckpoint, writeTone } from '../tiny-checkpoint';
 import { jsonLines, oneLine, pare } from './invoke';
@@ -28,7 +29,8 @@ describe('pare prune', () => {
     const { decoderLayers, parameters, storedElements, bytes } = account(output);
     expect(decoderLayers).toBe(3);
     const sizes = { decoderLayers, parameters, storedElements, bytes };
-    expect(jsonLines(stdout)).toEqual([{ output, removed: [1, 3, 4], ...sizes }]);
+    const verified = checkpointTensors(output).size;
+    expect(jsonLines(stdout)).toEqual([{ output, removed: [1, 3, 4], verified, ...sizes }]);
     const whole = account(model);
     expect((whole.parameters - parameters) % 3).toBe(0);
     expect(parameters).toBeLessThan(whole.parameters);
@@ -51,7 +53,9 @@ describe('pare prune', () => {
   test('says in words what it wrote', async () => {
     const output = path('in-words');
     const { stdout } = await pare('prune', model, '--layers', '2', '--output', output);
-    expect(stdout).toMatch(/: 5 decoder layers, [\d,]+ parameters, [\d,]+ bytes\n$/);
+    expect(stdout).toMatch(
+      /: 5 decoder layers, [\d,]+ parameters, [\d,]+ bytes; \d+ tensors copied and compared\n$/,
+    );
   });
 
   test('the first and the last layer go only where that is allowed', async () => {

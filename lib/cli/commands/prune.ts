@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { examples, layerList } from '../arguments';
 import type { Context } from '../context';
+import { printSize, streaming } from '../streaming';
 
 interface Options {
   layers: number[];
@@ -16,28 +17,30 @@ export function pruneCommand(context: Context): Command {
     .requiredOption('--layers <list>', 'layers to remove, counted from 0: 3,5,8-10', layerList)
     .requiredOption('--output <dir>', 'new folder; must not exist')
     .option('--allow-edges', 'let the first and the last layer be removed, too')
-    .option('--json', 'print {output, removed, decoderLayers, parameters, storedElements, bytes}')
+    .option(
+      '--json',
+      'print {output, removed, verified, decoderLayers, parameters, storedElements, bytes}',
+    )
     .addHelpText(
       'after',
       examples(
         'pare prune checkpoints/teacher --layers 14,16-18 --output checkpoints/pruned',
         'pare prune checkpoints/teacher --layers 20-23 --output checkpoints/pruned --json',
-      ),
+      ) + '\nTensors are copied from file to file, in bfloat16 or NF4, in little memory.\n',
     )
-    .action(async (dir: string, options: Options) => {
+    .action(async (dir: string, flags: Options) => {
       const { pruneCheckpoint } = await import('../../compress/prune-checkpoint');
-      const { layers, output, allowEdges } = options;
-      const { accounting } = pruneCheckpoint(dir, layers, output, { allowEdges });
-      const { decoderLayers, parameters, storedElements, bytes } = accounting;
-      if (options.json) {
-        const sizes = { decoderLayers, parameters, storedElements, bytes };
-        context.print(JSON.stringify({ output, removed: layers, ...sizes }));
-        return;
-      }
-      const number = new Intl.NumberFormat('en');
-      context.print(
-        `${output}: ${decoderLayers} decoder layers, ${number.format(parameters)} parameters, ` +
-          `${number.format(bytes)} bytes`,
+      const { layers, output, allowEdges } = flags;
+      const { accounting, verified } = await streaming(context, 'pruning', (options) =>
+        pruneCheckpoint(dir, layers, output, { ...options, allowEdges }),
+      );
+      const about = { output, removed: layers, verified };
+      printSize(
+        context,
+        flags.json,
+        about,
+        accounting,
+        `; ${verified} tensors copied and compared`,
       );
     });
 }

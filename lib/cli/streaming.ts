@@ -1,0 +1,47 @@
+/** Commands that write a checkpoint. */
+import type { Accounting } from '../qwen2-audio/accounting';
+import type { StreamOptions } from '../qwen2-audio/write-checkpoint';
+import type { Context } from './context';
+import { Progress } from './progress';
+
+/** A bar of the megabytes; Ctrl-C ends the work with nothing half written. */
+export async function streaming<T>(
+  context: Context,
+  label: string,
+  work: (options: Required<Pick<StreamOptions, 'signal' | 'onProgress'>>) => Promise<T>,
+): Promise<T> {
+  const progress = new Progress(context.stderr, context.now);
+  const interruption = new AbortController();
+  const interrupt = (): void => interruption.abort();
+  process.once('SIGINT', interrupt);
+  try {
+    return await work({
+      signal: interruption.signal,
+      onProgress: (done, total) =>
+        progress.update(`${label}, MB`, Math.floor(done / 1e6), Math.ceil(total / 1e6)),
+    });
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+    progress.stop();
+  }
+}
+
+/** Says how large the checkpoint is that was written, in words or as JSON. */
+export function printSize(
+  context: Context,
+  json: boolean | undefined,
+  about: { output: string } & Record<string, unknown>,
+  { decoderLayers, parameters, storedElements, bytes }: Accounting,
+  remark: string = '',
+): void {
+  const sizes = { decoderLayers, parameters, storedElements, bytes };
+  if (json) {
+    context.print(JSON.stringify({ ...about, ...sizes }));
+    return;
+  }
+  const number = new Intl.NumberFormat('en');
+  context.print(
+    `${about.output}: ${decoderLayers} decoder layers, ${number.format(parameters)} parameters, ` +
+      `${number.format(bytes)} bytes${remark}`,
+  );
+}
