@@ -1,12 +1,10 @@
 /** Replaces linear layers by 4-bit ones, as `bitsandbytes` does when transformers loads in 4 bits. */
-import { Embedding4bit, Linear4bit, type BlockSize } from '../nf4';
+import { Embedding4bit, Linear4bit, type QuantizeOptions } from '../nf4';
 import type { Qwen2Audio } from '../qwen2-audio';
 import { nn, type DType } from '../torch';
 import { CompressionError } from './error';
 
-export interface QuantizeModelOptions {
-  blockSize?: BlockSize;
-  doubleQuant?: boolean;
+export interface QuantizeModelOptions extends QuantizeOptions {
   /** Names (public, without `.weight`) of linear layers that stay as they are. */
   skip?: readonly string[];
   /** Also lm_head. */
@@ -19,6 +17,11 @@ export interface QuantizeModelOptions {
 /** Whether a name is meant by an entry of `skip`: it, or what it ends in. */
 function isSkipped(name: string, entry: string): boolean {
   return name === entry || name.endsWith(`.${entry}`);
+}
+
+/** Of the packed bytes of a weight. */
+export function packedShape(shape: readonly number[]): number[] {
+  return [Math.ceil(shape.reduce((product, size) => product * size, 1) / 2), 1];
 }
 
 /** @throws CompressionError for an entry of `skip` that names no linear layer of the model. */
@@ -45,33 +48,52 @@ export function checkEmbeddings(hiddenSize: number, blockSize: number): void {
 }
 
 /**
+ * The modules that are to be 4-bit ones, by name: every linear layer of decoder, audio tower and
+ * projector, and what the options add.
+ * @param hiddenSize of the model whose modules these are, which may be a skeleton
+ * @throws CompressionError for an entry of `skip` that names no linear layer, and for embeddings
+ * narrower than a block
+ */
+export function modulesToQuantize(
+  model: Qwen2Audio,
+  options: QuantizeModelOptions,
+  hiddenSize: number = model.config.text.hiddenSize,
+): Map<string, nn.Linear | nn.Embedding> {
+  const { skip = [], lmHead = false, embeddings = false, blockSize = 64 } = options;
+  checkSkipped(model, skip);
+  if (embeddings) checkEmbeddings(hiddenSize, blockSize);
+  const isLeft = (name: string): boolean =>
+    (!lmHead && name.endsWith('lm_head')) || skip.some((entry) => isSkipped(name, entry));
+  const { embedTokens } = model.languageModel.model;
+  const result = new Map<string, nn.Linear | nn.Embedding>();
+  for (const [name, module] of model.namedModules()) {
+    const isLinear = module instanceof nn.Linear && !isLeft(name);
+    const isEmbedding = module instanceof nn.Embedding && module === embedTokens;
+    if (isLinear || (isEmbedding && embeddings)) result.set(name, module);
+  }
+  return result;
+}
+
+/**
  * Quantises every linear layer of decoder, audio tower and projector to NF4, in place and one by
  * one, so that no second copy of the model is in memory. Convolutions and norms stay; lm_head and
  * embeddings, too, unless they are asked for.
  * @returns how many modules were replaced
- * @throws CompressionError for an entry of `skip` that names no linear layer, and for embeddings
- * narrower than a block
+ * @throws as {@link modulesToQuantize}
  */
 export function quantizeModel(model: Qwen2Audio, options: QuantizeModelOptions = {}): number {
-  const { skip = [], lmHead = false, embeddings = false, ...quantization } = options;
-  checkSkipped(model, skip);
-  const { blockSize = 64 } = quantization;
-  if (embeddings) checkEmbeddings(model.config.text.hiddenSize, blockSize);
-  const isLeft = (name: string): boolean =>
-    (!lmHead && name.endsWith('lm_head')) || skip.some((entry) => isSkipped(name, entry));
-  const { embedTokens } = model.languageModel.model;
-  let count = 0;
-  nn.replaceModules(model, (name, module) => {
-    let packed: Linear4bit | Embedding4bit | undefined;
-    if (module instanceof nn.Linear && !isLeft(name)) {
-      packed = Linear4bit.fromLinear(module, quantization);
-    } else if (embeddings && module instanceof nn.Embedding && module === embedTokens) {
-      packed = Embedding4bit.fromEmbedding(module, quantization);
-    }
-    if (packed === undefined) return undefined;
+  const modules = modulesToQuantize(model, options);
+  const { blockSize, doubleQuant, computeDtype } = options;
+  const quantization = { blockSize, doubleQuant };
+  nn.replaceModules(model, (name) => {
+    const module = modules.get(name);
+    if (module === undefined) return undefined;
+    const packed =
+      module instanceof nn.Linear
+        ? Linear4bit.fromLinear(module, { ...quantization, computeDtype })
+        : Embedding4bit.fromEmbedding(module, quantization);
     module.dispose();
-    count++;
     return packed;
   });
-  return count;
+  return modules.size;
 }

@@ -3,12 +3,19 @@ export { Embedding4bit } from './embedding-4bit';
 export { Linear4bit, type Linear4bitOptions } from './linear-4bit';
 export { isQuantized, PackedModule, packStateDict } from './packed-module';
 export { QuantState, type NestedState } from './quant-state';
-export { QuantStateError, type BlockSize, type FloatDType } from './quant-state-json';
+export {
+  quantStateKey,
+  QuantStateError,
+  type BlockSize,
+  type FloatDType,
+} from './quant-state-json';
 export {
   dequantizeNf4,
   embedding4bit,
   matmul4bit,
+  PiecewiseQuantizer,
   quantizeNf4,
+  storedParts,
   type Quantized,
   type QuantizeOptions,
 } from './quantize';

@@ -1,8 +1,14 @@
-import { scope, Tensor } from '../torch';
+import { dtypeSize, empty, keep, scope, Tensor, type DType } from '../torch';
 import { binding, ok, type PackedWeight } from '../torch/binding';
 import { dtypeCode } from '../torch/dtype';
 import { QuantState } from './quant-state';
-import { blockSizes, QuantStateError, type BlockSize, type FloatDType } from './quant-state-json';
+import {
+  blockSizes,
+  nestedBlockSize,
+  QuantStateError,
+  type BlockSize,
+  type FloatDType,
+} from './quant-state-json';
 
 export interface QuantizeOptions {
   /** Values that share an absmax; 64 as QLoRA has it. */
@@ -24,8 +30,19 @@ export interface Quantized {
  * @throws QuantStateError for another dtype or block size
  */
 export function quantizeNf4(values: Tensor, options: QuantizeOptions = {}): Quantized {
-  const { blockSize = 64, doubleQuant = true } = options;
-  const { dtype, shape, device } = values;
+  const { dtype, shape } = values;
+  const description = describe(dtype, shape, options);
+  return scope(() => {
+    const made = binding.nf4Quantize(values.id, description.blockSize);
+    const [packed, absmax] = tensors(made) as [Tensor, Tensor];
+    return { packed, quantState: quantStateOf(absmax, description, options) };
+  });
+}
+
+type Description = Pick<QuantState, 'blockSize' | 'dtype' | 'shape'>;
+
+function describe(dtype: DType, shape: readonly number[], options: QuantizeOptions): Description {
+  const { blockSize = 64 } = options;
   if (dtype !== 'float32' && dtype !== 'bfloat16' && dtype !== 'float16') {
     throw new QuantStateError(`cannot quantise a tensor of ${dtype} to NF4: convert it to float32`);
   }
@@ -34,23 +51,98 @@ export function quantizeNf4(values: Tensor, options: QuantizeOptions = {}): Quan
       `NF4 block size ${String(blockSize)} is not one of ${blockSizes.join(', ')}`,
     );
   }
-  return scope(() => {
-    const [packed, absmax] = tensors(binding.nf4Quantize(values.id, blockSize)) as [Tensor, Tensor];
-    const code = Tensor.from(binding.nf4Codebook(device));
-    const description = { blockSize, dtype, shape };
-    if (!doubleQuant) return { packed, quantState: new QuantState(absmax, code, description) };
-    const [codes, groups, mean] = tensors(binding.nf4QuantizeAbsmax(absmax.id)) as [
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-    const nested = {
-      absmax: groups,
-      code: Tensor.from(binding.nf4DynamicMap(device)),
-      offset: mean.item(),
-    };
-    return { packed, quantState: new QuantState(codes, code, description, nested) };
-  });
+  return { blockSize, dtype, shape };
+}
+
+function quantStateOf(
+  absmax: Tensor,
+  description: Description,
+  { doubleQuant = true }: QuantizeOptions,
+): QuantState {
+  const code = Tensor.from(binding.nf4Codebook(absmax.device));
+  if (!doubleQuant) return new QuantState(absmax, code, description);
+  const quantised = tensors(binding.nf4QuantizeAbsmax(absmax.id));
+  const [codes, groups, mean] = quantised as [Tensor, Tensor, Tensor];
+  const map = Tensor.from(binding.nf4DynamicMap(absmax.device));
+  const nested = { absmax: groups, code: map, offset: mean.item() };
+  return new QuantState(codes, code, description, nested);
+}
+
+/** A tensor of bitsandbytes' format, by its name below the weight's. */
+export type StoredPart = readonly [key: string, dtype: DType, shape: readonly number[]];
+
+/** Dtypes and shapes of what is stored beside a packed weight of this shape, the JSON apart. */
+export function storedParts(shape: readonly number[], options: QuantizeOptions): StoredPart[] {
+  const { blockSize = 64, doubleQuant = true } = options;
+  const blocks = Math.ceil(numelOf(shape) / blockSize);
+  const codebook: StoredPart = ['quant_map', 'float32', [16]];
+  if (!doubleQuant) return [['absmax', 'float32', [blocks]], codebook];
+  return [
+    ['absmax', 'uint8', [blocks]],
+    codebook,
+    ['nested_absmax', 'float32', [Math.ceil(blocks / nestedBlockSize)]],
+    ['nested_quant_map', 'float32', [256]],
+  ];
+}
+
+function numelOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/**
+ * {@link quantizeNf4} of a weight whose bytes come in pieces: it is never held whole, and the result
+ * is the same, byte for byte.
+ */
+export class PiecewiseQuantizer {
+  readonly #description: Description;
+  readonly #options: QuantizeOptions;
+  readonly #absmax: Tensor;
+  #values = 0;
+  #finished = false;
+
+  /**
+   * @param dtype of the values, in the order of `shape`
+   * @throws QuantStateError for another dtype or block size
+   */
+  constructor(dtype: DType, shape: readonly number[], options: QuantizeOptions = {}) {
+    this.#description = describe(dtype, shape, options);
+    this.#options = options;
+    this.#absmax = keep(empty([Math.ceil(numelOf(shape) / this.#description.blockSize)]));
+  }
+
+  /**
+   * Quantises the next values.
+   * @param bytes of whole blocks, but for the last piece
+   * @param packed gets the result, uint8 with an element for two values, from element `at` on
+   * @returns how many elements that were
+   */
+  add(bytes: Uint8Array, packed: Tensor, at: number = 0): number {
+    const { dtype, blockSize } = this.#description;
+    const values = bytes.byteLength / dtypeSize[dtype];
+    const count = Math.ceil(values / 2);
+    scope(() => {
+      const blocks = Math.ceil(values / blockSize);
+      const absmax = this.#absmax.narrow(0, this.#values / blockSize, blocks);
+      const target = packed.narrow(0, at, count);
+      const code = dtypeCode(dtype);
+      ok(binding.nf4QuantizeBytes(bytes, code, blockSize, target.id, absmax.id));
+    });
+    this.#values += values;
+    return count;
+  }
+
+  /** The state when all values are there; it belongs to the caller. */
+  finish(): QuantState {
+    const state = scope(() => quantStateOf(this.#absmax, this.#description, this.#options));
+    if (state.nested !== undefined) this.#absmax.dispose();
+    this.#finished = true;
+    return state;
+  }
+
+  /** Frees what a weight that was not finished holds. */
+  [Symbol.dispose](): void {
+    if (!this.#finished) this.#absmax.dispose();
+  }
 }
 
 /** The values of a packed weight, in its shape; of its own dtype unless another is asked for. */

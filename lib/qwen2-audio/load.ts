@@ -80,10 +80,21 @@ function addTensors(state: Map<string, Tensor>, path: string): void {
  * @throws CheckpointError, ConfigError, SafetensorsError, QuantStateError naming the file
  */
 export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
+  checkDevice(options.device ?? 'cpu');
+  return modelOf(dir, readConfig(dir), readStateDict(dir), options);
+}
+
+/**
+ * The model of a state dict with public names, whose tensors become its own.
+ * @param dir where they come from, for errors
+ */
+export function modelOf(
+  dir: string,
+  config: Qwen2AudioConfig,
+  state: Map<string, Tensor>,
+  options: LoadOptions = {},
+): Qwen2Audio {
   const { quantization, device = 'cpu' } = options;
-  checkDevice(device);
-  const config = readConfig(dir);
-  const state = readStateDict(dir);
   let model: Qwen2Audio | undefined;
   try {
     checkLayerCount(dir, config, state);

@@ -264,12 +264,26 @@ export interface Binding {
     weightDecay: number,
     eps: number,
   ): Result<true>;
-  // native/io/safetensors.cc
+  // native/io/register.cc
   mapTensor(fd: number, offset: number, dtype: number, shape: readonly number[]): Result<Id>;
+  fillNormal(
+    target: ArrayBufferView,
+    dtype: number,
+    seed: number,
+    first: number,
+    deviation: number,
+  ): Result<true>;
   // native/nf4/register.cc
   nf4Codebook(device: string): Result<Id>;
   nf4DynamicMap(device: string): Result<Id>;
   nf4Quantize(values: Id, blockSize: number): Result<[Id, Id]>;
+  nf4QuantizeBytes(
+    values: ArrayBufferView,
+    dtype: number,
+    blockSize: number,
+    packed: Id,
+    absmax: Id,
+  ): Result<true>;
   nf4QuantizeAbsmax(absmax: Id): Result<[Id, Id, Id]>;
   nf4Dequantize(
     ...args: [...weight: PackedWeight, shape: readonly number[], dtype: number]

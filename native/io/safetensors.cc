@@ -1,5 +1,6 @@
-// Tensors whose memory is a range of a file. The header is parsed and checked in TypeScript
-// (lib/torch/safetensors.ts).
+// The header is parsed and checked in TypeScript (lib/torch/safetensors.ts).
+#include "safetensors.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,9 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <system_error>
-
-#include "../bridge/rooms.h"
 
 namespace pare {
 
@@ -50,11 +50,8 @@ static size_t byteSize(const std::vector<int64_t>& shape, at::ScalarType dtype) 
   return bytes;
 }
 
-// A tensor over the bytes of an open file from `offset` on. It stays valid after the file is
-// closed, removed or replaced by rename. Each tensor has a mapping of its own, so that releasing
-// it gives its pages back, and changing it in place leaves the version counters of others alone.
-static Tensor mapTensor(int64_t fd, int64_t offset, at::ScalarType dtype,
-                        const std::vector<int64_t>& shape) {
+Tensor mapTensor(int64_t fd, int64_t offset, at::ScalarType dtype,
+                 const std::vector<int64_t>& shape) {
   const size_t bytes = byteSize(shape, dtype);
   const auto options = at::TensorOptions().dtype(dtype);
   if (bytes == 0) return at::empty(shape, options);
@@ -75,12 +72,6 @@ static Tensor mapTensor(int64_t fd, int64_t offset, at::ScalarType dtype,
     return copy;
   }
   return at::from_blob(mapping->data(), shape, [mapping](void*) {}, options);
-}
-
-void registerIo(Registry& registry) {
-  PARE_OP("mapTensor",
-          (int64_t fd, int64_t offset, at::ScalarType dtype, std::vector<int64_t> shape),
-          mapTensor(fd, offset, dtype, shape))
 }
 
 }  // namespace pare

@@ -16,10 +16,21 @@ static nf4::Weight weightOf(T packed, T absmax, const OptionalTensor& nestedAbsm
   return {packed, absmax, nestedAbsmax, nestedQuantMap, nestedOffset, blockSize};
 }
 
+// Values as bytes of JavaScript, such as were read from a file: no tensor of them is made.
+static void quantizeBytes(Bytes values, at::ScalarType dtype, int64_t blockSize, T packed,
+                          T absmax) {
+  const auto count = static_cast<int64_t>(values.size / c10::elementSize(dtype));
+  nf4::quantizeInto(at::from_blob(values.data, {count}, at::TensorOptions().dtype(dtype)),
+                    blockSize, packed, absmax);
+}
+
 void registerNf4(Registry& registry) {
   PARE_OP("nf4Codebook", (at::Device device), nf4::codebookTensor(device))
   PARE_OP("nf4DynamicMap", (at::Device device), dynamicMap(true).to(device))
   PARE_OP("nf4Quantize", (T values, int64_t blockSize), nf4::quantize(values, blockSize))
+  PARE_OP("nf4QuantizeBytes",
+          (Bytes values, at::ScalarType dtype, int64_t blockSize, T packed, T absmax),
+          quantizeBytes(values, dtype, blockSize, packed, absmax))
   PARE_OP("nf4QuantizeAbsmax", (T absmax), nf4::quantizeAbsmax(absmax))
   PARE_OP("nf4Dequantize",
           (T packed, T absmax, OptionalTensor nestedAbsmax, OptionalTensor nestedQuantMap,

@@ -67,15 +67,28 @@ Scales Weight::scales() const {
 
 std::tuple<Tensor, Tensor> quantize(const Tensor& values, int64_t blockSize) {
   checkBlockSize(blockSize);
+  const int64_t count = values.numel();
+  const auto options = values.options();
+  Tensor packed = at::empty({(count + 1) / 2, 1}, options.dtype(at::kByte));
+  Tensor absmax = at::empty({blocksOf(count, blockSize)}, options.dtype(at::kFloat));
+  quantizeInto(values, blockSize, packed, absmax);
+  return {packed, absmax};
+}
+
+void quantizeInto(const Tensor& values, int64_t blockSize, const Tensor& packed,
+                  const Tensor& absmax) {
+  checkBlockSize(blockSize);
   TORCH_CHECK_VALUE(isFloating(values.scalar_type()),
                     "NF4 quantises float32, bfloat16 and float16, got ", values.scalar_type());
   const Tensor flat = values.detach().contiguous().view({-1});
   const int64_t count = flat.numel();
-  const auto bytes = flat.options().dtype(at::kByte);
-  Tensor packed = at::empty({(count + 1) / 2, 1}, bytes);
-  Tensor absmax = at::empty({blocksOf(count, blockSize)}, flat.options().dtype(at::kFloat));
+  TORCH_CHECK_VALUE(packed.scalar_type() == at::kByte && packed.is_contiguous() &&
+                        packed.numel() == (count + 1) / 2,
+                    "expected ", (count + 1) / 2, " packed bytes, got ", packed.sizes());
+  TORCH_CHECK_VALUE(absmax.scalar_type() == at::kFloat && absmax.is_contiguous() &&
+                        absmax.numel() == blocksOf(count, blockSize),
+                    "expected ", blocksOf(count, blockSize), " absmax, got ", absmax.sizes());
   if (count > 0) backend::quantize(flat, blockSize, packed, absmax);
-  return {packed, absmax};
 }
 
 std::tuple<Tensor, Tensor, Tensor> quantizeAbsmax(const Tensor& absmax) {

@@ -28,6 +28,10 @@ struct Weight {
 // (packed uint8 [(n + 1) / 2, 1], absmax float32 [blocks]) of a float32, bfloat16 or float16 tensor.
 std::tuple<at::Tensor, at::Tensor> quantize(const at::Tensor& values, int64_t blockSize);
 
+// The same into tensors that are there, of just those sizes.
+void quantizeInto(const at::Tensor& values, int64_t blockSize, const at::Tensor& packed,
+                  const at::Tensor& absmax);
+
 // (codes uint8 [blocks], group absmax float32 [groups], offset float32 []) of a block's absmax.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> quantizeAbsmax(const at::Tensor& absmax);
 
