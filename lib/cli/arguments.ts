@@ -92,11 +92,10 @@ const dtypes = ['float32', 'bfloat16', 'float16'] as const;
 export type ComputeDType = (typeof dtypes)[number];
 
 /** What a model's weights are converted to when it is loaded. */
-export function dtypeOption(): Option {
-  return new Option(
-    '--dtype <name>',
-    'convert the weights that are not in 4 bits; as stored unless given',
-  ).choices(dtypes);
+export function dtypeOption(
+  help: string = 'convert the weights that are not in 4 bits; as stored unless given',
+): Option {
+  return new Option('--dtype <name>', help).choices(dtypes);
 }
 
 /** The end of a command's help. */

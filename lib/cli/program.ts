@@ -9,8 +9,10 @@ import { evaluateCommand } from './commands/evaluate';
 import { inspectCommand } from './commands/inspect';
 import { mergeCommand } from './commands/merge';
 import { pruneCommand } from './commands/prune';
+import { quantizeCommand } from './commands/quantize';
 import { runCommand } from './commands/run';
 import { scoreCommand } from './commands/score';
+import { synthCommand } from './commands/synth';
 import { translateCommand } from './commands/translate';
 import type { Context } from './context';
 
@@ -24,7 +26,9 @@ const commands: readonly ((context: Context) => Command)[] = [
   compareCommand,
   pruneCommand,
   mergeCommand,
+  quantizeCommand,
   inspectCommand,
+  synthCommand,
   doctorCommand,
 ];
 

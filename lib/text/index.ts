@@ -16,6 +16,7 @@ export {
   type BpeVocabulary,
 } from './train-bpe';
 export { saveBpe } from './save-bpe';
+export { syntheticVocabulary } from './synthetic-vocabulary';
 export { findLanguage, type Language } from './languages';
 export { dropRepeated, joinTexts } from './join';
 export { toSrt, toVtt, type SubtitleOptions, type TimedText } from './subtitles';
