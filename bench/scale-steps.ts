@@ -18,16 +18,7 @@ import {
 } from '../lib/qwen2-audio';
 import { synthesizeCheckpoint } from '../lib/qwen2-audio/synthesize';
 import { SpeechTranslator } from '../lib/qwen2-audio/translator';
-import {
-  backward,
-  checkpoint,
-  Generator,
-  memory,
-  noGrad,
-  optim,
-  scope,
-  type Tensor,
-} from '../lib/torch';
+import { backward, Generator, memory, noGrad, optim, scope, type Tensor } from '../lib/torch';
 
 /** Numbers of a step beside those that the kernel tells, by what they are. */
 export type Findings = Record<string, number | string>;
@@ -146,18 +137,6 @@ async function translate(folder: string, batchSize: number): Promise<Findings> {
   };
 }
 
-/** Layers run again in backward, in place of keeping what it needs. */
-function checkpointLayers(model: Qwen2Audio): void {
-  for (const layer of model.layers) {
-    const forward = layer.forward.bind(layer);
-    layer.forward = (h, context, i) => checkpoint((x) => forward(x, context, i), h);
-  }
-  for (const layer of model.audioTower.layers) {
-    const forward = layer.forward.bind(layer);
-    layer.forward = (h, mask) => checkpoint((x) => forward(x, mask), h);
-  }
-}
-
 async function qlora(folder: string): Promise<Findings> {
   const dir = join(folder, 'nf4');
   using model = loadModel(dir);
@@ -175,7 +154,7 @@ async function qlora(folder: string): Promise<Findings> {
   const parameters = adapter.parameters();
   const optimizer = new optim.AdamW8bit([{ parameters, weightDecay: 0 }]);
   model.train();
-  checkpointLayers(model);
+  model.gradientCheckpointing = true;
   const batch = collate(model, [example], 'right');
   const step = (): { forward: number; backward: number; update: number; loss: number } => {
     let at = performance.now();

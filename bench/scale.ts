@@ -4,9 +4,7 @@
  * bytes from and to the disk (/proc/PID/io), and how long. Files are put out of the page cache, or
  * into it, where a step's title says so. Writes the table in bench/SCALE.md.
  *
- *   npx tsc --ignoreConfig --target es2022 --module commonjs --moduleResolution node10 \
- *     --ignoreDeprecations 6.0 --lib es2022,esnext.disposable --types node --skipLibCheck \
- *     --esModuleInterop --rootDir . --outDir build/bench bench/scale.ts
+ *   npx tsc -p bench/tsconfig.json
  *   PARE_ADDON=build/pare.node node build/bench/bench/scale.js FOLDER [STEP]...
  *
  * FOLDER keeps the checkpoints (42 GB, at most 37 at a time) and the results; what is there is not

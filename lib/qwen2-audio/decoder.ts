@@ -1,5 +1,13 @@
 /** The language model: Qwen's decoder (`Qwen2ForCausalLM` in transformers). */
-import { checkpoint, functional as F, nn, Tensor, type DType, type Generator } from '../torch';
+import {
+  checkpoint,
+  functional as F,
+  nn,
+  scope,
+  Tensor,
+  type DType,
+  type Generator,
+} from '../torch';
 import type { TextConfig } from './config';
 import type { KeyValueCache } from './cache';
 import { applyRotary, type Rotary } from './rotary';
@@ -120,9 +128,10 @@ export class DecoderStack extends nn.Module {
   forward(inputsEmbeds: Tensor, context: DecoderContext): Tensor {
     let h = inputsEmbeds;
     const forgets = this.gradientCheckpointing && this.training;
+    // A layer's own tensors go with it; what backward needs is held by autograd.
     for (const [i, layer] of this.layers.entries()) {
       const forward = (x: Tensor): Tensor => layer.forward(x, context, i);
-      h = forgets ? checkpoint(forward, h) : forward(h);
+      h = forgets ? checkpoint(forward, h) : scope(() => forward(h));
     }
     context.cache?.advance(inputsEmbeds.size(1));
     return this.norm.forward(h);

@@ -134,9 +134,10 @@ export class AudioEncoder extends nn.Module {
     h = h.add(this.embedPositions.weight.narrow(0, 0, time));
     const mask = keyMask(melFrames, batch, time, h.dtype, h.device);
     const forgets = this.gradientCheckpointing && this.training;
+    // As in the decoder: a layer's own tensors go with it.
     for (const layer of this.layers) {
       const forward = (x: Tensor): Tensor => layer.forward(x, mask);
-      h = forgets ? checkpoint(forward, h) : forward(h);
+      h = forgets ? checkpoint(forward, h) : scope(() => forward(h));
     }
     h = F.avgPool1d(h.transpose(1, 2), 2).transpose(1, 2);
     return this.layerNorm.forward(h);
