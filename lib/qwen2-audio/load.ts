@@ -119,6 +119,9 @@ export function modelOf(
       return quantizedLinear(dir, name, module, state);
     });
     assignAll(dir, model, state, options.dtype);
+    // A 4-bit layer has its own handles of its tensors; those of the state would keep the memory.
+    const own = new Set(Array.from(model.namedTensors(), ([, tensor]) => tensor));
+    for (const tensor of state.values()) if (!own.has(tensor)) tensor.dispose();
     return model.eval();
   } catch (error) {
     for (const tensor of state.values()) tensor.dispose();
