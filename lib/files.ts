@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -41,18 +42,17 @@ export function fileError(action: string, path: string, cause: unknown): FileErr
  * be found but nothing be made in it (/proc).
  */
 export function makeFolder(path: string): void {
+  const parent = dirname(path);
   try {
     mkdirSync(path);
+    return;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const parent = dirname(path);
-    if (code === 'ENOENT' && parent !== path) {
-      makeFolder(parent);
-      mkdirSync(path);
-    } else if (code !== 'EEXIST' || !statSync(path).isDirectory()) {
-      throw error;
-    }
+    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
+    if (code !== 'ENOENT' || parent === path || existsSync(parent)) throw error;
   }
+  makeFolder(parent);
+  makeFolder(path);
 }
 
 let counter = 0;

@@ -25,6 +25,8 @@ export {
   type MergeOptions,
   type MergeReport,
 } from './compress/merge';
+export { loadQuantized, quantizeCheckpoint } from './compress';
+export { synthesizeCheckpoint, type SynthesizeOptions } from './qwen2-audio/synthesize';
 export { runRecipe, type RunOptions, type RunResult } from './pipeline';
 
 export * as torch from './torch';

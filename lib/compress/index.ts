@@ -43,5 +43,7 @@ export {
   quantizeModel,
   type QuantizeModelOptions,
 } from './quantize';
+export { quantizeCheckpoint, type QuantizeCheckpointOptions } from './quantize-checkpoint';
+export { loadQuantized, type LoadQuantizedOptions } from './load-quantized';
 export { randomModel, trainTokenizer, type ModelShape } from './teacher';
 export { translateSplit, type TranslatedSplit, type TranslateOptions } from './translate';

@@ -1,6 +1,6 @@
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileError, syncFolder, temporaryName, writeFileAtomic } from '../files';
+import { fileError, makeFolder, syncFolder, temporaryName, writeFileAtomic } from '../files';
 import { PareError } from '../errors';
 import { scope, writeSafetensors, type DType } from '../torch';
 import type { LoraAdapter } from './adapter';
@@ -53,7 +53,7 @@ export function saveAdapter(
       writeSafetensors(join(staging, adapterModelFile), tensors);
     });
     writeFileAtomic(join(staging, adapterConfigFile), json);
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     renameSync(join(staging, adapterModelFile), join(dir, adapterModelFile));
     renameSync(join(staging, adapterConfigFile), join(dir, adapterConfigFile));
     syncFolder(dir);

@@ -4,10 +4,10 @@
  * it in a work folder.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../errors';
-import { fileError, syncFolder, writeFileAtomic } from '../files';
+import { fileError, makeFolder, syncFolder, writeFileAtomic } from '../files';
 
 /** A run folder that belongs to another recipe, or is damaged. */
 export class RunFolderError extends PareError {}
@@ -52,7 +52,7 @@ export class RunFolder {
       return;
     }
     try {
-      mkdirSync(dir, { recursive: true });
+      makeFolder(dir);
     } catch (error) {
       throw fileError('make', dir, error);
     }
@@ -81,8 +81,8 @@ export class RunFolder {
     const started = performance.now();
     try {
       rmSync(target, { recursive: true, force: true });
-      mkdirSync(target, { recursive: true });
-      mkdirSync(work, { recursive: true });
+      makeFolder(target);
+      makeFolder(work);
       removeTemporaries(work);
       const before = this.#secondsSoFar(work);
       const seconds = (): number => before + (performance.now() - started) / 1000;

@@ -1,7 +1,7 @@
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { fileError, temporaryName } from '../files';
+import { fileError, makeFolder, temporaryName } from '../files';
 import { damaged, readJson, readOptionalJson, TokenizerError } from './pretrained-file';
 
 /** Options of {@link Tokenizer.decode}. */
@@ -103,7 +103,7 @@ export class Tokenizer {
       const target = join(dir, file);
       const temporary = temporaryName(target);
       try {
-        mkdirSync(dir, { recursive: true });
+        makeFolder(dir);
         copyFileSync(join(this.dir, file), temporary);
         renameSync(temporary, target);
       } catch (error) {

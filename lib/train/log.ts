@@ -1,6 +1,6 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, truncateSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fileError } from '../files';
+import { fileError, makeFolder } from '../files';
 
 /** A log of one JSON object a line. A line is written whole; a torn last line is dropped. */
 export class JsonLines<Entry extends object> {
@@ -10,7 +10,7 @@ export class JsonLines<Entry extends object> {
 
   append(entry: Entry): void {
     try {
-      mkdirSync(dirname(this.path), { recursive: true });
+      makeFolder(dirname(this.path));
       if (!this.#whole) this.#mend();
       this.#whole = true;
       appendFileSync(this.path, `${JSON.stringify(entry)}\n`);

@@ -64,7 +64,7 @@ describe('the program in a process of its own', () => {
     });
   });
 
-  test('needs no addon for help, score and inspect', async () => {
+  test('needs no addon for help, score, inspect and prune', async () => {
     expect((await pare(['--help'], noAddon)).exitCode).toBe(0);
     writeFileSync(path('hyp'), 'eins zwei drei vier\n');
     const score = await pare(
@@ -80,6 +80,10 @@ describe('the program in a process of its own', () => {
     const inspect = await pare(['inspect', tiny, '--json'], noAddon);
     expect({ ...inspect, stdout: '' }).toEqual({ exitCode: 0, stdout: '', stderr: '' });
     expect(jsonLines(inspect.stdout)[0]).toMatchObject({ decoderLayers: 5 });
+    const pruned = ['--layers', '2', '--output', path('pruned'), '--json'];
+    const prune = await pare(['prune', tiny, ...pruned], noAddon);
+    expect({ ...prune, stdout: '' }).toEqual({ exitCode: 0, stdout: '', stderr: '' });
+    expect(jsonLines(prune.stdout)[0]).toMatchObject({ decoderLayers: 4 });
   });
 
   test('says what to run where the addon is missing', async () => {

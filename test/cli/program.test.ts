@@ -1,6 +1,9 @@
 import { oneLine, pare, pareWith } from './invoke';
 
-const commands = ['run', 'translate', 'evaluate', 'score', 'compare', 'prune', 'inspect', 'doctor'];
+const commands = [
+  ...['run', 'translate', 'evaluate', 'score', 'compare', 'prune', 'quantize', 'inspect', 'synth'],
+  'doctor',
+];
 
 describe('the program', () => {
   test('names every command in its help', async () => {

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fileError, syncFolder, temporaryName } from '../../files';
+import { fileError, makeFolder, syncFolder, temporaryName } from '../../files';
 import { encodeWav } from '../../audio/wav';
 import { PareError } from '../../errors';
 import type { CorpusDescription, Utterance } from '../corpus';
@@ -102,7 +102,7 @@ export async function makeDemoCorpus(dir: string, options: DemoCorpusOptions = {
   removeAbandoned(dir);
   const temporary = temporaryName(dir);
   try {
-    mkdirSync(temporary, { recursive: true });
+    makeFolder(temporary);
     const utterances = await speak(plan, temporary, seed, options);
     writeDescription(temporary, plan, utterances, { seed, ...counts, version, hash });
     rmSync(dir, { recursive: true, force: true });

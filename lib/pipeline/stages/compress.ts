@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import {
   finetune,
   isTraceOf,
-  quantizeModel,
+  quantizeCheckpoint,
   references,
   searchLayers,
   selectTargets,
@@ -150,13 +150,16 @@ export function healStage(
 /** NF4 for every linear layer, and for what the recipe adds. */
 export function quantizeStage(context: Context, source: Source): Promise<Artifact> {
   const { quantize } = context.recipe;
-  return runStage(context, 'quantized', { quantize, source: source.hash }, async (target) => {
-    // The weights are quantised from the dtype they are stored in, as transformers does.
-    using opened = openBase(source.model, 'stored');
-    const { model, processor } = opened;
-    quantizeModel(model, quantize);
-    saveModel(join(target, 'model'), model, processor, { dtype: 'bfloat16' });
-    return Promise.resolve();
+  const inputs = { quantize, source: source.hash };
+  return runStage(context, 'quantized', inputs, async (target) => {
+    const progress = progressOf(context, 'quantising (MB)');
+    await quantizeCheckpoint(source.model, join(target, 'model'), {
+      ...quantize,
+      // The weights are quantised from the dtype they are stored in, as transformers does.
+      dtype: 'bfloat16',
+      signal: context.options.signal,
+      onProgress: (done, total) => progress(Math.floor(done / 1e6), Math.ceil(total / 1e6)),
+    });
   });
 }
 
