@@ -12,7 +12,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { prunedFolder, steps, type Findings, type Step } from './scale-steps';
@@ -30,6 +30,8 @@ interface Measured {
   peakFile: number;
   read: number;
   written: number;
+  /** The load average of the last minute: of 2 on 2 cores and less, no other work was in the way. */
+  load: number;
 }
 
 interface Result extends Measured {
@@ -57,6 +59,7 @@ async function runStep(name: string, folder: string): Promise<void> {
     peak: status.get('VmHWM'),
     read: io.get('read_bytes'),
     written: io.get('write_bytes'),
+    load: loadavg()[0],
   });
   process.disconnect();
 }
@@ -119,6 +122,7 @@ function row(name: string, { findings, ...r }: Result): string {
     steps[name]!.title,
     r.seconds.toFixed(1),
     r.processorSeconds.toFixed(0),
+    r.load.toFixed(1),
     ...[r.peak, r.peakAnonymous, r.peakFile, r.read, r.written].map(gigabytes),
     found.join('; '),
   ];
@@ -126,7 +130,7 @@ function row(name: string, { findings, ...r }: Result): string {
 }
 
 const head = [
-  ...['step', 'seconds', 'processor s', 'peak GB', 'own GB', 'of files GB', 'read GB'],
+  ...['step', 'seconds', 'processor s', 'load', 'peak GB', 'own GB', 'of files GB', 'read GB'],
   ...['written GB', 'found'],
 ];
 

@@ -40,7 +40,7 @@ export async function loadQuantized(
 }
 
 /** Names of the weights that {@link modulesToQuantize} means in a checkpoint. */
-export function namesToQuantize(dir: string, options: QuantizeModelOptions): Set<string> {
+function namesToQuantize(dir: string, options: QuantizeModelOptions): Set<string> {
   const { audio, text } = readConfig(dir);
   using model = skeleton(audio.encoderLayers, text.numHiddenLayers);
   const modules = modulesToQuantize(model, options, text.hiddenSize);

@@ -6,7 +6,7 @@ import type { Qwen2AudioConfig } from '../qwen2-audio/config';
 import { adapterOf, copyProcessor, readConfig, CheckpointError } from '../qwen2-audio/folder';
 import { publicTensorName } from '../qwen2-audio/names';
 import { NewCheckpoint } from '../qwen2-audio/new-checkpoint';
-import { ReadAhead, type FileRange } from '../qwen2-audio/read-ahead';
+import { ReadAhead } from '../qwen2-audio/read-ahead';
 import { checkpointTensors, type CheckpointTensor } from '../qwen2-audio/weight-file';
 import {
   writeTensors,
@@ -65,8 +65,10 @@ export async function pruneCheckpoint(
   try {
     target.writeConfig(config, kept.length, dtype, quantizationOf(config, kept));
     copyProcessor(dir, target.temporary);
-    await writeTensors(target, tensors, options);
-    await verify(target, sums, options.signal);
+    // Half of the work is to read again what was written.
+    const progress = (done: number, total: number): void => options.onProgress?.(done, 2 * total);
+    await writeTensors(target, tensors, { ...options, onProgress: progress });
+    await verify(target, sums, options);
     target.complete();
   } catch (error) {
     throw target.abandon(error);
@@ -119,14 +121,22 @@ function copyOf(
 async function verify(
   target: NewCheckpoint,
   sums: ReadonlyMap<string, string>,
-  signal: AbortSignal | undefined,
+  { signal, onProgress }: StreamOptions,
 ): Promise<void> {
   const written = checkpointTensors(target.temporary);
-  const reader = new ReadAhead(Array.from(written.values(), ({ range }) => range));
+  const ranges = Array.from(written.values(), ({ range }) => range);
+  const total = ranges.reduce((sum, { bytes }) => sum + bytes, 0);
+  let done = 0;
+  const reader = new ReadAhead(ranges);
   try {
     for (const [name, { range }] of written) {
-      const sum = await sumOf(reader, range, signal);
-      if (sums.get(name) === sum) continue;
+      const hash = createHash('sha256');
+      for await (const piece of reader.read(range)) {
+        signal?.throwIfAborted();
+        hash.update(piece);
+        onProgress?.(total + (done += piece.byteLength), 2 * total);
+      }
+      if (sums.get(name) === hash.digest('hex')) continue;
       throw new CheckpointError(
         `${target.dir}: tensor ${name} is not what was written; check the disk and run it again`,
       );
@@ -134,19 +144,6 @@ async function verify(
   } finally {
     await reader.close();
   }
-}
-
-async function sumOf(
-  reader: ReadAhead,
-  range: FileRange,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of reader.read(range)) {
-    signal?.throwIfAborted();
-    hash.update(piece);
-  }
-  return hash.digest('hex');
 }
 
 function keptLayers(

@@ -129,9 +129,15 @@ describe('pare prune', () => {
     await synthesizeCheckpoint('qwen2-audio-tiny', whole!, { maxShardSize: 500_000 });
     if (kind === undefined) cpSync(whole!, source!, { recursive: true });
     else await quantizeCheckpoint(whole!, source!, { ...quantization, maxShardSize: 300_000 });
+    const heard: number[][] = [];
     const { verified, kept } = await pruneCheckpoint(source!, [1, 2], output!, {
       maxShardSize: 200_000,
+      onProgress: (done, total) => heard.push([done, total]),
     });
+    // Each byte is copied and read again.
+    const total =
+      2 * [...checkpointTensors(output!).values()].reduce((n, t) => n + t.range.bytes, 0);
+    expect([heard[0]![0], heard.at(-1)![0]]).toEqual([0, total]);
     expect(kept).toEqual([0, 3]);
     const before = checkpointTensors(source!);
     const after = checkpointTensors(output!);
