@@ -18,7 +18,7 @@ import {
 } from '../lib/qwen2-audio';
 import { synthesizeCheckpoint } from '../lib/qwen2-audio/synthesize';
 import { SpeechTranslator } from '../lib/qwen2-audio/translator';
-import { backward, Generator, memory, noGrad, optim, scope, type Tensor } from '../lib/torch';
+import { backward, Generator, memory, noGrad, optim, scope } from '../lib/torch';
 
 /** Numbers of a step beside those that the kernel tells, by what they are. */
 export type Findings = Record<string, number | string>;
@@ -203,37 +203,28 @@ async function candidate(folder: string): Promise<Findings> {
     return collate(model, examples, target === undefined ? 'left' : 'right');
   };
   const batch = make();
-  let started = performance.now();
+  let started = now();
   const audioFeatures = encodeAudio(model, batch);
-  const encoding = seconds(started);
+  const encoding = between(started, now(), utterances);
   const count = model.layers.length;
   const without = model.withLayers([...Array(count).keys()].filter((i) => i !== count >> 1));
-  const translating = async (): Promise<number> => {
-    started = performance.now();
-    await generate(without, batch, { maxNewTokens: newTokens, audioFeatures });
-    return seconds(started);
-  };
-  await translating();
-  const translated = await translating();
+  started = now();
+  await generate(without, batch, { maxNewTokens: newTokens, audioFeatures });
+  const translating = between(started, now(), utterances);
   const labelled = make(Array(newTokens).fill('the').join(' '));
-  const lossOf = (features: Tensor): number =>
-    scope(() => noGrad(() => without.loss(labelled, features).loss.item()));
-  lossOf(audioFeatures);
-  started = performance.now();
-  lossOf(audioFeatures);
-  const loss = seconds(started);
-  const each = (total: number): number => round(total / utterances);
+  started = now();
+  scope(() => noGrad(() => without.loss(labelled, audioFeatures).loss.item()));
+  const loss = between(started, now(), utterances);
   return {
     utterances: `${utterances} of ${length(model, 6)} s, ${newTokens} tokens`,
-    'encoding once, s/utterance': each(encoding),
-    'translating, s/utterance': each(translated),
-    'loss, s/utterance': each(loss),
-    '212 candidates of 100 utterances by translating, h': round(
-      (212 * 100 * translated) / utterances / 3600,
-      1,
-    ),
-    '212 candidates of 100 utterances by loss, h': round((212 * 100 * loss) / utterances / 3600, 1),
+    ...timeOf('encoding once', encoding),
+    ...timeOf('translating', translating),
+    ...timeOf('loss', loss),
   };
+}
+
+function timeOf(what: string, { wall, processor }: Time): Findings {
+  return { [`${what}, s/utterance`]: wall, [`${what}, processor s/utterance`]: processor };
 }
 
 /** Removes a quarter of the layers, from the middle on. */

@@ -75,6 +75,11 @@ Tensor chunked(const Tensor& hidden, const Tensor& weight, const Chunk& chunkLos
                     "hidden states ", hidden.sizes(), " and lm_head ", weight.sizes(),
                     " do not fit; they need [tokens, d] and [vocab, d]");
   TORCH_CHECK_VALUE(chunkSize > 0, "the chunk size must be positive, got ", chunkSize);
+  // Inside of a function nothing tells whether gradients are asked for; those of lm_head are large.
+  if (!at::GradMode::is_enabled()) {
+    return ChunkedLoss<Chunk>::apply(hidden.detach(), weight.detach(), chunkLoss, temperature,
+                                     chunkSize);
+  }
   return ChunkedLoss<Chunk>::apply(hidden, weight, chunkLoss, temperature, chunkSize);
 }
 
