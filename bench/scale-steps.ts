@@ -103,7 +103,7 @@ const newTokens = 24;
 
 async function translate(folder: string, batchSize: number): Promise<Findings> {
   const loading = performance.now();
-  using translator = SpeechTranslator.load(join(folder, 'nf4'));
+  using translator = await SpeechTranslator.load(join(folder, 'nf4'));
   const loaded = seconds(loading);
   const { model } = translator;
   const audios = Array.from({ length: batchSize }, (_, i) =>
