@@ -13,9 +13,8 @@ import {
   saveModel,
   type Qwen2Audio,
 } from '../qwen2-audio';
+import { bytesOf, planShards } from '../qwen2-audio/shards';
 import { findLanguage } from '../text';
-import { formatHeader } from '../torch/safetensors-header';
-import { dtypeSize } from '../torch';
 import { Features } from '../train/examples';
 import { CompressionError } from './error';
 import { agreement, heldOutLoss, type HeldOut } from './held-out';
@@ -194,11 +193,11 @@ function openDev({ corpus: given, split = 'dev', languages, limit, batchSize }: 
   };
 }
 
-/** Of the weight file that `saveModel` would write. */
+/** Of the weight files that `saveModel` would write. */
 function checkpointBytes(model: Qwen2Audio): number {
-  const entries = Array.from(baseStateDict(model), ([name, { dtype, shape, numel }]) => {
-    return [name, { dtype, shape, bytes: numel * dtypeSize[dtype] }] as const;
+  const tensors = Array.from(baseStateDict(model), ([name, { dtype, shape }]) => {
+    return { name, dtype, shape };
   });
-  const header = formatHeader({ format: 'pt' }, entries).length;
-  return entries.reduce((sum, [, { bytes }]) => sum + bytes, header);
+  const header = planShards(tensors).reduce((sum, { headerLength }) => sum + headerLength, 0);
+  return tensors.reduce((sum, tensor) => sum + bytesOf(tensor), header);
 }

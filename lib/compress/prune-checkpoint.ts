@@ -63,7 +63,8 @@ export async function pruneCheckpoint(
   });
   const target = new NewCheckpoint(output);
   try {
-    target.writeConfig(config, kept.length, dtype, quantizationOf(config, kept));
+    const quantization = quantizationOf(config, kept);
+    target.writeConfig(config, kept.length, dtype, { quantization });
     copyProcessor(dir, target.temporary);
     // Half of the work is to read again what was written.
     const progress = (done: number, total: number): void => options.onProgress?.(done, 2 * total);

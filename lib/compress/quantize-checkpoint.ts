@@ -80,7 +80,7 @@ export async function quantizeCheckpoint(
       : quantizationConfig({ plain, doubleQuant, computeDtype: dtype });
   const target = new NewCheckpoint(output);
   try {
-    target.writeConfig(config, config.text.numHiddenLayers, dtype, quantization);
+    target.writeConfig(config, config.text.numHiddenLayers, dtype, { quantization });
     copyProcessor(dir, target.temporary);
     await writeTensors(target, tensors, options);
     target.complete();

@@ -204,7 +204,7 @@ describe('what is asked for', () => {
     const refused = generate(model, batch, { maxNewTokens, ...options });
     await expect(refused).rejects.toThrow(GenerationError);
     await expect(refused).rejects.toThrow(message);
-    expect(memory()).toEqual(before);
+    expectNoMoreThan(before);
     expect(batch.size).toBe(3);
   });
 
@@ -213,6 +213,13 @@ describe('what is asked for', () => {
     await expect(steps.next()).rejects.toThrow(GenerationError);
   });
 });
+
+/** Less may be there: what tests before left to the collector goes when it likes. */
+function expectNoMoreThan(before: ReturnType<typeof memory>): void {
+  const { handles, bytes } = memory();
+  expect(handles).toBeLessThanOrEqual(before.handles);
+  expect(bytes).toBeLessThanOrEqual(before.bytes);
+}
 
 describe('nothing is left behind', () => {
   const modes: GenerationConfig[] = [
@@ -230,18 +237,18 @@ describe('nothing is left behind', () => {
     for (const tokens of [0, 1, 2, maxNewTokens]) {
       const rows = await generate(model, batch, { maxNewTokens: tokens, ...mode });
       expect(rows).toHaveLength(3);
-      expect(memory()).toEqual(before);
+      expectNoMoreThan(before);
     }
     const late = new AbortController();
     const running = generate(model, batch, { maxNewTokens: 200, signal: late.signal, ...mode });
     setImmediate(() => setImmediate(() => late.abort(new Error('enough'))));
     await expect(running).rejects.toThrow('enough');
-    expect(memory()).toEqual(before);
+    expectNoMoreThan(before);
     const signal = AbortSignal.abort(new Error('never'));
     await expect(generate(model, batch, { maxNewTokens, signal, ...mode })).rejects.toThrow(
       'never',
     );
-    expect(memory()).toEqual(before);
+    expectNoMoreThan(before);
     expect(batch.inputIds.disposed).toBe(false);
   });
 
@@ -254,7 +261,7 @@ describe('nothing is left behind', () => {
         expect(ids).toHaveLength(3);
         break;
       }
-      expect(memory()).toEqual(before);
+      expectNoMoreThan(before);
     }
     expect(batch.size).toBe(3);
   });
