@@ -1,6 +1,12 @@
 /** Quantising on disk: the model is never in memory. */
 import { existsSync } from 'node:fs';
-import { PiecewiseQuantizer, quantStateKey, storedParts, type QuantizeOptions } from '../nf4';
+import {
+  packedShape,
+  PiecewiseQuantizer,
+  quantStateKey,
+  storedParts,
+  type QuantizeOptions,
+} from '../nf4';
 import { account, type Accounting } from '../qwen2-audio/accounting';
 import { adapterOf, CheckpointError, copyProcessor, readConfig } from '../qwen2-audio/folder';
 import { NewCheckpoint } from '../qwen2-audio/new-checkpoint';
@@ -15,7 +21,7 @@ import {
 import { skeleton } from '../qwen2-audio';
 import { dtypeSize, empty, fromBytes, nn, scope, type DType } from '../torch';
 import { CompressionError } from './error';
-import { modulesToQuantize, packedShape, type QuantizeModelOptions } from './quantize';
+import { modulesToQuantize, type QuantizeModelOptions } from './quantize';
 
 export type QuantizeCheckpointOptions = Omit<QuantizeModelOptions, 'computeDtype'> &
   StreamOptions & {

@@ -19,11 +19,6 @@ function isSkipped(name: string, entry: string): boolean {
   return name === entry || name.endsWith(`.${entry}`);
 }
 
-/** Of the packed bytes of a weight. */
-export function packedShape(shape: readonly number[]): number[] {
-  return [Math.ceil(shape.reduce((product, size) => product * size, 1) / 2), 1];
-}
-
 /** @throws CompressionError for an entry of `skip` that names no linear layer of the model. */
 export function checkSkipped(model: Qwen2Audio, skip: readonly string[]): void {
   const linear: string[] = [];

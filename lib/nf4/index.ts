@@ -1,7 +1,7 @@
 /** The 4-bit NormalFloat format of QLoRA and bitsandbytes, and the modules that use it. */
 export { Embedding4bit } from './embedding-4bit';
 export { Linear4bit, type Linear4bitOptions } from './linear-4bit';
-export { isQuantized, PackedModule, packStateDict } from './packed-module';
+export { isQuantized, PackedModule } from './packed-module';
 export { QuantState, type NestedState } from './quant-state';
 export {
   quantStateKey,
@@ -13,6 +13,7 @@ export {
   dequantizeNf4,
   embedding4bit,
   matmul4bit,
+  packedShape,
   PiecewiseQuantizer,
   quantizeNf4,
   storedParts,

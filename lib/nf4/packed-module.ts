@@ -1,7 +1,6 @@
 import { keep, nn, scope, type Tensor } from '../torch';
 import { QuantState } from './quant-state';
 import { QuantStateError, quantStateKey } from './quant-state-json';
-import { quantizeNf4, type QuantizeOptions } from './quantize';
 
 /**
  * A module around one frozen matrix in NF4. In a state dict the matrix has bitsandbytes' entries:
@@ -56,27 +55,6 @@ export function packedFromStateDict(
     const bytes = stored.dtype === 'uint8' ? stored.detach() : stored.viewDtype('uint8');
     return { packed: bytes.reshape([-1, 1]), quantState };
   });
-}
-
-/**
- * Puts the entries of a packed matrix in the place of the full-precision `${prefix}.weight`, which
- * is freed.
- * @throws QuantStateError as {@link quantizeNf4}
- */
-export function packStateDict(
-  state: Map<string, Tensor>,
-  prefix: string,
-  options: QuantizeOptions = {},
-): void {
-  const name = `${prefix}.weight`;
-  const plain = state.get(name)!;
-  scope(() => {
-    const { packed, quantState } = quantizeNf4(plain, options);
-    state.set(name, keep(packed));
-    for (const [key, value] of quantState.namedTensors()) state.set(`${name}.${key}`, keep(value));
-    state.set(`${name}.${quantStateKey}`, keep(quantState.packedJson()));
-  });
-  plain.dispose();
 }
 
 /** Whether a state dict holds `${prefix}.weight` in NF4. */

@@ -68,6 +68,11 @@ function quantStateOf(
   return new QuantState(codes, code, description, nested);
 }
 
+/** Of the packed bytes of a weight of this shape. */
+export function packedShape(shape: readonly number[]): number[] {
+  return [Math.ceil(numelOf(shape) / 2), 1];
+}
+
 /** A tensor of bitsandbytes' format, by its name below the weight's. */
 export type StoredPart = readonly [key: string, dtype: DType, shape: readonly number[]];
 

@@ -14,6 +14,7 @@ export { ModelInputError, Qwen2Audio, skeleton } from './model';
 export { audioTokenCount } from './lengths';
 export { adapterFolder, adapterOf, CheckpointError, readConfig } from './folder';
 export { DeviceError, loadModel, type LoadOptions } from './load';
+export { loadNf4, type LoadNf4Options } from './load-nf4';
 export {
   AudioTooLongError,
   AudioTooShortError,

@@ -6,7 +6,6 @@ import {
   isQuantized,
   Linear4bit,
   PackedModule,
-  packStateDict,
   QuantState,
   QuantStateError,
   type FloatDType,
@@ -22,11 +21,6 @@ import { isDerived, publicTensorName } from './names';
 export interface LoadOptions {
   /** Converts floating-point weights; as stored by default. 4-bit weights stay. */
   dtype?: DType;
-  /**
-   * Packs every linear layer but lm_head into 4 bits, from the dtype that it is stored in, one by
-   * one. What the checkpoint itself has packed stays, and nothing is packed beside it.
-   */
-  quantization?: 'nf4';
   /** `cpu` (by default), `cuda` or `cuda:1`. */
   device?: string;
 }
@@ -35,7 +29,7 @@ export interface LoadOptions {
 export class DeviceError extends PareError {}
 
 /** @throws DeviceError */
-function checkDevice(device: string): void {
+export function checkDevice({ device = 'cpu' }: LoadOptions): void {
   if (device === 'cpu') return;
   if (!/^cuda(?::\d+)?$/.test(device)) {
     throw new DeviceError(`there is no device ${device}; give cpu, cuda or cuda:0`);
@@ -80,7 +74,7 @@ function addTensors(state: Map<string, Tensor>, path: string): void {
  * @throws CheckpointError, ConfigError, SafetensorsError, QuantStateError naming the file
  */
 export function loadModel(dir: string, options: LoadOptions = {}): Qwen2Audio {
-  checkDevice(options.device ?? 'cpu');
+  checkDevice(options);
   return modelOf(dir, readConfig(dir), readStateDict(dir), options);
 }
 
@@ -94,13 +88,12 @@ export function modelOf(
   state: Map<string, Tensor>,
   options: LoadOptions = {},
 ): Qwen2Audio {
-  const { quantization, device = 'cpu' } = options;
+  const { device = 'cpu' } = options;
   let model: Qwen2Audio | undefined;
   try {
     checkLayerCount(dir, config, state);
     checkWidths(dir, config, state);
     model = new Qwen2Audio(config);
-    if (quantization === 'nf4' && !isPacked(state)) packLinears(dir, model, state);
     if (device !== 'cpu') moveTo(device, state);
     nn.replaceModules(model, (name, module) => {
       if (!isQuantized(state, name)) return undefined;
@@ -119,27 +112,11 @@ export function modelOf(
       return quantizedLinear(dir, name, module, state);
     });
     assignAll(dir, model, state, options.dtype);
-    // A 4-bit layer has its own handles of its tensors; those of the state would keep the memory.
-    const own = new Set(Array.from(model.namedTensors(), ([, tensor]) => tensor));
-    for (const tensor of state.values()) if (!own.has(tensor)) tensor.dispose();
     return model.eval();
   } catch (error) {
     for (const tensor of state.values()) tensor.dispose();
     model?.dispose();
     throw error;
-  }
-}
-
-/** Whether the checkpoint has been quantised already. */
-function isPacked(state: ReadonlyMap<string, Tensor>): boolean {
-  return [...state.keys()].some((name) => name.includes('.quant_state.'));
-}
-
-function packLinears(dir: string, model: Qwen2Audio, state: Map<string, Tensor>): void {
-  for (const [name, module] of model.namedModules()) {
-    const isPlain = !(module instanceof nn.Linear) || name.endsWith('lm_head');
-    if (isPlain || !state.has(`${name}.weight`)) continue;
-    readPacked(dir, () => packStateDict(state, name));
   }
 }
 

@@ -33,6 +33,11 @@ export class TargetLanguageWarning extends Error {
 export interface TranslatorOptions extends LoadOptions, ResolveOptions {
   /** Folder of an adapter in PEFT's format; by default the checkpoint's own, in `adapter/`. */
   adapter?: string;
+  /**
+   * Packs every linear layer but lm_head into 4 bits, from the dtype that it is stored in, as it is
+   * read. What the checkpoint itself has packed stays, and nothing is packed beside it.
+   */
+  quantization?: 'nf4';
   /** Hears once of each language; `process.emitWarning` by default. */
   onWarning?: (warning: TargetLanguageWarning) => void;
 }

@@ -8,6 +8,7 @@ import { adapterOf } from './folder';
 import { generateSequences, generateSteps } from './generate';
 import type { GeneratedSequence } from './generation-config';
 import { loadModel } from './load';
+import { loadNf4 } from './load-nf4';
 import type { Qwen2Audio } from './model';
 import { Processor, ProcessorError, translationInstruction } from './processor';
 import {
@@ -83,7 +84,10 @@ export class SpeechTranslator {
     const { dtype, quantization, device, signal } = options;
     const dir = await resolveCheckpoint(pathOrHubName, options);
     signal?.throwIfAborted();
-    const model = loadModel(dir, { dtype, quantization, device });
+    const model =
+      quantization === 'nf4'
+        ? await loadNf4(dir, { dtype, device, signal })
+        : loadModel(dir, { dtype, device });
     try {
       const processor = Processor.fromPretrained(dir, model.config);
       const adapterDir = adapterOf(dir, options.adapter);

@@ -6,6 +6,7 @@ import {
   CheckpointError,
   generate,
   loadModel,
+  loadNf4,
   Processor,
   saveModel,
   type Qwen2Audio,
@@ -213,11 +214,11 @@ describe('an NF4 checkpoint', () => {
 
   test('is what comes of packing a plain one at load, as transformers does', async () => {
     const before = memory().handles;
-    const model = loadModel(tinyFolder, { quantization: 'nf4' });
+    const model = await loadNf4(tinyFolder);
     expect(memory().handles - before).toBe(model.stateDict().size);
     expectSameTensors(model.stateDict(), quantizeLinears(loadTiny()).stateDict());
     expect(await say(model)).toEqual(greedyNf4.greedyBatch);
-    const bfloat16 = loadModel(tinyFolder, { quantization: 'nf4', dtype: 'bfloat16' });
+    const bfloat16 = await loadNf4(tinyFolder, { dtype: 'bfloat16' });
     for (const [name, tensor] of bfloat16.stateDict()) {
       if (name.includes('q_proj.weight')) {
         expect(tensor.toArray()).toEqual(model.stateDict().get(name)!.toArray());

@@ -9,6 +9,7 @@ import {
   DeviceError,
   GenerationError,
   loadModel,
+  loadNf4,
   ProcessorError,
   saveModel,
 } from '../../lib/qwen2-audio';
@@ -340,7 +341,7 @@ describe('loading', () => {
 
   test('what the checkpoint has packed itself stays, and so does what it has not', async () => {
     const dir = join(folder, 'half-packed');
-    const model = loadModel(join(folder, 'model'), { quantization: 'nf4' });
+    const model = await loadNf4(join(folder, 'model'));
     const { selfAttn } = model.layers[0]!;
     const plain = loadModel(join(folder, 'model'));
     selfAttn.qProj = plain.layers[0]!.selfAttn.qProj;
