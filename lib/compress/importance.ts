@@ -101,6 +101,27 @@ export function checkRemoval(
 }
 
 /**
+ * The block of `remove` layers in the middle of the decoder, to compare a search with. Where it
+ * cannot lie in the very middle, it lies a layer nearer to the beginning.
+ * @throws CompressionError as {@link checkRemoval}, and if a protected layer lies in the block
+ */
+export function middleBlock(
+  count: number,
+  options: Pick<ImportanceOptions, 'remove' | 'protectedLayers'>,
+): number[] {
+  const { remove } = options;
+  const open = checkRemoval(count, options);
+  const first = Math.floor((count - remove) / 2);
+  const block = Array.from({ length: remove }, (_, i) => first + i);
+  const fixed = block.find((layer) => !open.includes(layer));
+  if (fixed === undefined) return block;
+  throw new CompressionError(
+    `layer ${fixed} lies in the block in the middle (${first} to ${first + remove - 1}), but it is ` +
+      'protected; remove fewer, or search',
+  );
+}
+
+/**
  * Runs the search on the dev set. The audio is encoded once; a candidate shares all weights.
  * @throws CompressionError if more layers are to go than may go, or the trace is of another search
  */

@@ -21,6 +21,7 @@ export {
   candidateLayers,
   checkRemoval,
   isTraceOf,
+  middleBlock,
   searchLayers,
   type Criterion,
   type ImportanceOptions,

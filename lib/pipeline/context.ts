@@ -1,6 +1,7 @@
 /** What all stages of a run share. */
 import type { Corpus, Utterance } from '../data';
-import type { Recipe } from './recipe';
+import type { ExtraCorpora } from './extra-corpora';
+import type { Recipe } from './recipe-schema';
 import type { Artifact, RunFolder } from './run-folder';
 
 export interface Progress {
@@ -29,6 +30,9 @@ export interface Context {
   /** Stands for the corpus in hashes. */
   corpusHash: string;
   splits: Record<string, Utterance[]>;
+  /** What `distill.extra` names. */
+  extra?: ExtraCorpora;
+  extraHash?: string;
   options: RunOptions;
 }
 

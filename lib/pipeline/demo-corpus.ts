@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { DemoCorpusOptions } from '../data/demo';
-import type { Recipe } from './recipe';
+import type { Recipe } from './recipe-schema';
 import { hashOf } from './run-folder';
 
 /**

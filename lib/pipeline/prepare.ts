@@ -1,6 +1,12 @@
 /** What a run needs before its first stage: the corpus, and a recipe that can be followed. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
-import { checkEmbeddings, checkRemoval, checkSkipped, CompressionError } from '../compress';
+import {
+  checkEmbeddings,
+  checkRemoval,
+  checkSkipped,
+  CompressionError,
+  middleBlock,
+} from '../compress';
 import { checkDisjoint, CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
 import { named } from '../errors';
 import { fileError } from '../files';
@@ -8,7 +14,9 @@ import { checkTargets, LoraError } from '../lora';
 import { readConfig, skeleton } from '../qwen2-audio';
 import { progressOf, type Context, type RunOptions } from './context';
 import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
-import { RecipeError, type Recipe } from './recipe';
+import { readExtraCorpora, withExtra } from './extra-corpora';
+import { RecipeError } from './recipe';
+import type { Recipe } from './recipe-schema';
 import { hashOf, type RunFolder } from './run-folder';
 
 /**
@@ -40,7 +48,18 @@ export async function prepare(
   const splits = readSplits(recipe, corpus);
   const audio = Object.values(splits).flatMap((split) => split.map((u) => corpus.audioPath(u)));
   const corpusHash = hashOf([corpus.description, splits, audio.map(fingerprint)]);
-  return { recipe, folder, corpus, corpusHash, splits, options };
+  const context = { recipe, folder, corpus, corpusHash, splits, options };
+  const held = [settings.dev, ...settings.test].map((split) => splits[split]!);
+  const extra = readExtraCorpora(recipe, held);
+  if (extra === undefined) return context;
+  // Where the sounds lie is not what is learnt from them.
+  const content = extra.utterances.map((u) => [{ ...u, audio: '' }, fingerprint(u.audio)]);
+  return {
+    ...context,
+    corpus: withExtra(corpus, extra),
+    extra,
+    extraHash: hashOf(content),
+  };
 }
 
 function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus: Corpus): void {
@@ -67,7 +86,8 @@ function checkModels({ teacher, importance, quantize, distill }: Recipe): void {
   const config = checkpoint === undefined ? undefined : readConfig(checkpoint);
   const decoderLayers = random?.text.num_hidden_layers ?? config!.text.numHiddenLayers;
   const encoderLayers = random?.audio.encoder_layers ?? config!.audio.encoderLayers;
-  if (importance !== undefined) checkRemoval(decoderLayers, importance);
+  if (importance?.method === 'middle') middleBlock(decoderLayers, importance);
+  else if (importance !== undefined) checkRemoval(decoderLayers, importance);
   const left = (layers: number): ReturnType<typeof skeleton> => skeleton(encoderLayers, layers);
   using whole = left(decoderLayers);
   if (train?.lora !== undefined) checkTargets(whole, train.lora);

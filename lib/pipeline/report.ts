@@ -254,8 +254,9 @@ function examples(
 }
 
 function protocol(context: Context): Protocol {
-  const { corpus, evaluate } = context.recipe;
+  const { corpus, evaluate, importance } = context.recipe;
   const segments = (split: string): number => context.splits[split]!.length;
+  const searched = importance !== undefined && importance.method !== 'middle';
   return {
     splits: [
       {
@@ -267,9 +268,15 @@ function protocol(context: Context): Protocol {
       {
         name: corpus.dev,
         segments: segments(corpus.dev),
-        use: 'choosing the layers',
-        selects: true,
+        use: searched ? 'choosing the layers' : 'nothing',
+        selects: searched,
       },
+      ...(context.extra?.parts ?? []).map(({ name, segments, leftOut }) => ({
+        name,
+        segments,
+        use: `training the student; ${leftOut} left out, whose sentence is in dev or test`,
+        selects: false,
+      })),
       ...corpus.test.map((name) => ({
         name,
         segments: segments(name),

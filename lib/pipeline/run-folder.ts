@@ -104,6 +104,11 @@ export class RunFolder {
     }
   }
 
+  /** Where an artifact of this name may lie. */
+  places(name: string): string[] {
+    return [this.dir].map((dir) => join(dir, name));
+  }
+
   #record(dir: string): StageRecord | undefined {
     const path = join(dir, recordFile);
     return existsSync(path) ? readRecord<StageRecord>(path, 'hash') : undefined;

@@ -1,12 +1,16 @@
 /** A run: the chain of stages that a recipe asks for. */
 import { resolve } from 'node:path';
+import { middleBlock, type ImportanceResult } from '../compress';
+import { readConfig } from '../qwen2-audio';
 import type { ReportData } from '../report';
-import type { RunOptions } from './context';
+import type { Context, RunOptions } from './context';
 import { FeatureCache } from './models';
 import { prepare } from './prepare';
-import { readRecipe, RecipeError, type Recipe } from './recipe';
-import { writeReport, type StageTiming, type TestedModel } from './report';
+import { readRecipe, RecipeError } from './recipe';
+import type { Recipe } from './recipe-schema';
+import { writeReport, type ReportInputs, type StageTiming, type TestedModel } from './report';
 import { lockRunFolder } from './lock';
+import { removeInRounds } from './rounds';
 import { RunFolder, type Artifact } from './run-folder';
 import {
   distillStage,
@@ -20,6 +24,7 @@ import {
 } from './stages/compress';
 import { evaluateStage } from './stages/evaluate';
 import { teacherFiles, teacherStage } from './stages/teacher';
+import { logPath } from './training-log';
 
 export interface RunResult {
   /** The run folder. */
@@ -71,24 +76,35 @@ async function follow(
   const teacherArtifact = await teacherStage(context, features);
   const files = teacherFiles(recipe, teacherArtifact);
   const teacher: Source = { model: files.model, hash: teacherArtifact.hash };
-  const logs = [{ stage: 'teacher', path: files.log }];
+  const logs: ReportInputs['logs'] = [{ stage: 'teacher', path: files.log }];
   await test('teacher', 'teacher', teacher);
 
   let current = teacher;
-  let search: Awaited<ReturnType<typeof importanceStage>> | undefined;
-  if (recipe.importance !== undefined) {
-    search = await importanceStage(context, features, teacher);
-    const { artifact, result } = search;
-    current = sourceOf(await pruneStage(context, teacher, artifact, result.kept));
-    await test('pruned', 'step', current);
-  }
-  if (recipe.heal !== undefined) {
-    const teaches = recipe.heal.teacherTexts;
-    const texts = teaches ? await distillStage(context, features, teacher) : undefined;
-    const healed = await healStage(context, features, current, texts);
-    current = sourceOf(healed);
-    logs.push({ stage: 'healing', path: logPath(healed) });
+  let search: ImportanceResult | undefined;
+  const { importance, heal } = recipe;
+  const teaches = heal?.teacherTexts ?? false;
+  const texts = teaches ? await distillStage(context, features, teacher) : undefined;
+  if (importance !== undefined && heal?.every !== undefined) {
+    const rounds = await removeInRounds(context, features, teacher, texts);
+    ({ source: current, search } = rounds);
+    logs.push(...rounds.logs);
     await test('healed', 'step', current);
+  } else {
+    if (importance?.method === 'middle') {
+      current = await withoutMiddle(context, teacher);
+    } else if (importance !== undefined) {
+      const { artifact, result } = await importanceStage(context, features, teacher);
+      search = result;
+      const chosen = { importance: artifact.hash };
+      current = sourceOf(await pruneStage(context, teacher, chosen, result.kept));
+    }
+    if (importance !== undefined) await test('pruned', 'step', current);
+    if (heal !== undefined) {
+      const healed = await healStage(context, features, current, texts);
+      current = sourceOf(healed);
+      logs.push({ stage: 'healing', path: logPath(healed) });
+      await test('healed', 'step', current);
+    }
   }
   if (recipe.quantize !== undefined) {
     current = sourceOf(await quantizeStage(context, current));
@@ -101,7 +117,7 @@ async function follow(
     logs.push({ stage: 'QLoRA', path: logPath(student) });
     await test('student', 'student', current);
   }
-  const inputs = { yaml, tested, timings, logs, search: search?.result };
+  const inputs = { yaml, tested, timings, logs, search };
   const report = await writeReport(context, inputs);
   return { dir: context.folder.dir, student: current.model, ...report };
 }
@@ -119,6 +135,10 @@ async function trainTeacher(file: string, { teacher }: Recipe, options: RunOptio
   teacher.log = resolve(dir, 'teacher', 'log.jsonl');
 }
 
-function logPath(artifact: Artifact): string {
-  return resolve(artifact.dir, 'log.jsonl');
+/** The teacher without the block of layers in its middle. */
+async function withoutMiddle(context: Context, teacher: Source): Promise<Source> {
+  const layers = readConfig(teacher.model).text.numHiddenLayers;
+  const middle = middleBlock(layers, context.recipe.importance!);
+  const kept = Array.from({ length: layers }, (_, i) => i).filter((i) => !middle.includes(i));
+  return sourceOf(await pruneStage(context, teacher, { middle }, kept));
 }

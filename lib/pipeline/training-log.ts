@@ -1,6 +1,15 @@
+import { join } from 'node:path';
 import { JsonLines } from '../train/log';
 import type { TrainingLogEntry } from '../train/loop';
 import type { Context } from './context';
+import type { Artifact } from './run-folder';
+
+/** The log of a training stage, in its artifact. */
+export const logFile = 'log.jsonl';
+
+export function logPath(artifact: Artifact): string {
+  return join(artifact.dir, logFile);
+}
 
 /**
  * Writes each step to a log and reports progress. Steps that a resumed run repeats are not written

@@ -6,7 +6,14 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { PareError } from '../../lib/errors';
 import { FileError } from '../../lib/files';
-import { parseRecipe, readRecipe, RecipeError, runRecipe } from '../../lib/pipeline';
+import {
+  parseRecipe,
+  readRecipe,
+  recipeJsonSchema,
+  RecipeError,
+  runRecipe,
+  SettingError,
+} from '../../lib/pipeline';
 import { tinyRecipe, type TinyRecipe } from './tiny-recipe';
 
 let dir: string;
@@ -83,7 +90,7 @@ describe('settings in place of the recipe’s', () => {
     ['languages=[de', /cannot set languages=\[de: /],
     ['heel=', /cannot set heel=: there is no heel to leave out/],
   ])('%s', (setting, message) => {
-    expect(() => read(setting)).toThrow(RecipeError);
+    expect(() => read(setting)).toThrow(SettingError);
     expect(() => read(setting)).toThrow(message);
     try {
       read(setting);
@@ -91,6 +98,20 @@ describe('settings in place of the recipe’s', () => {
       expect((error as Error).message).not.toContain('\n');
     }
   });
+});
+
+test('what is wrong in the file is no fault of the settings', () => {
+  const file = join(dir, 'wrong.yaml');
+  writeFileSync(file, stringify({ ...good(), surprise: 1 }));
+  expect(() => readRecipe(file, ['importance.remove=1'])).toThrow(RecipeError);
+  expect(() => readRecipe(file, ['importance.remove=1'])).not.toThrow(SettingError);
+});
+
+test('a part that was set can be changed further', () => {
+  const file = join(dir, 'twice.yaml');
+  writeFileSync(file, stringify(good()));
+  const set = ['corpus={ path: x }', 'corpus.test=[a, b]'];
+  expect(readRecipe(file, set).recipe.corpus).toMatchObject({ test: ['a', 'b'] });
 });
 
 test('a key that another part of the file refers to cannot be left out', () => {
@@ -110,9 +131,52 @@ test('a recipe is read without the addon', () => {
   expect([status, stderr]).toEqual([0, '']);
 });
 
-test.each(['demo.yaml', 'demo-teacher.yaml'])('recipes/%s is a recipe', (name) => {
-  const path = join(__dirname, '../../recipes', name);
-  expect(() => parseRecipe(readFileSync(path, 'utf8'), path)).not.toThrow();
+const recipes = join(__dirname, '../../recipes');
+
+test.each(readdirSync(recipes).filter((name) => name.endsWith('.yaml')))(
+  'recipes/%s is a recipe, opens with its command and names its schema',
+  (name) => {
+    const path = join(recipes, name);
+    const text = readFileSync(path, 'utf8');
+    expect(() => parseRecipe(text, path)).not.toThrow();
+    const [command, schema] = text.split('\n');
+    expect(command).toContain(`pare run recipes/${name}`);
+    expect(schema).toBe('# yaml-language-server: $schema=recipe.schema.json');
+  },
+);
+
+test('the schema for editors is current: npm run schema', () => {
+  const committed = readFileSync(join(recipes, 'recipe.schema.json'), 'utf8');
+  expect(JSON.parse(committed)).toEqual(JSON.parse(JSON.stringify(recipeJsonSchema())));
+});
+
+test.each([
+  ['de', 'chrf++'],
+  ['zh', 'chrf'],
+])('the paper’s hyperparameters for %s', (language, criterion) => {
+  const { recipe } = readRecipe(join(recipes, `paper-${language}.yaml`));
+  const full = {
+    ...{ bf16: true, batchSize: 4, learningRate: 1e-5, schedule: 'cosine', warmupSteps: 0 },
+    weightDecay: 0.001,
+  };
+  expect(recipe).toMatchObject({
+    languages: [language],
+    teacher: { train: { ...full, epochs: 3 } },
+    importance: { remove: 8, criterion, method: 'search', protectedLayers: [] },
+    heal: { ...full, epochs: 4, teacherTexts: true },
+    quantize: { blockSize: 64, doubleQuant: true, skip: [], lmHead: false, embeddings: false },
+    distill: {
+      ...{ ...full, batchSize: 8, weightDecay: 0, minChrf: 0 },
+      lora: {
+        ...{ r: 64, loraAlpha: 128, useRslora: true, loraDropout: 0 },
+        targetModules: 'all-linear',
+      },
+      extra: [{ split: 'train', limit: 100_000 }],
+    },
+  });
+  // AdamW, as it is without a word.
+  expect(recipe.teacher.train!.optimizer).toBeUndefined();
+  expect(recipe.teacher.train!.lora).toBeUndefined();
 });
 
 test('paths to what is read are taken from the folder of the recipe', () => {
@@ -132,27 +196,80 @@ test('paths to what is read are taken from the folder of the recipe', () => {
 type Change = (recipe: TinyRecipe & Record<string, unknown>) => unknown;
 
 test.each<[string, Change, RegExp]>([
-  ['an unknown key', (r) => (r.pruning = 1), /: unknown key "pruning"/],
+  ['an unknown key', (r) => (r.pruning = 1), /: unknown key "pruning"; known are name, title, /],
   [
     'an unknown key below',
     (r) => (r.teacher.train.lerningRate = 1),
-    /: teacher\.train: unknown key "lerningRate"/,
+    /: teacher\.train: unknown key "lerningRate"; did you mean "learningRate"\?; see/,
   ],
   [
     'an unknown key of lora',
     (r) => ((r.distill.lora as Record<string, unknown>).alpha = 1),
     /distill\.lora: unkn/,
   ],
-  ['text for a number', (r) => (r.importance.remove = 'two'), /: importance\.remove: .*number/],
-  ['a fraction of a layer', (r) => (r.importance.remove = 1.5), /: importance\.remove: .*int/],
-  ['no layer', (r) => (r.importance.remove = 0), /: importance\.remove: .*>0/],
-  ['a list for a text', (r) => (r.name = ['a'] as never), /: name: .*string/],
+  [
+    'text for a number',
+    (r) => (r.importance.remove = 'two'),
+    /: importance\.remove: must be a number, not "two"; see/,
+  ],
+  [
+    'a fraction of a layer',
+    (r) => (r.importance.remove = 1.5),
+    /: importance\.remove: must be a whole number, not 1\.5; see/,
+  ],
+  [
+    'no layer',
+    (r) => (r.importance.remove = 0),
+    /: importance\.remove: must be above 0, not 0; see/,
+  ],
+  [
+    'a list for a text',
+    (r) => (r.name = ['a'] as never),
+    /: name: must be a text, not a list; see/,
+  ],
+  [
+    'a share above 1',
+    (r) => (r.heal.betas = [0.9, 2]),
+    /: heal\.betas\.1: must be at most 1, not 2/,
+  ],
+  ['one beta', (r) => (r.heal.betas = [0.9]), /: heal\.betas: must have at least 2 entries; see/],
+  ['yes for true', (r) => (r.heal.bf16 = 'yes'), /: heal\.bf16: must be true or false, not "yes"/],
+  [
+    'nothing for a part',
+    (r) => (r.heal = null as never),
+    /: heal: must be keys with values, not noth/,
+  ],
+  [
+    'a variant that is no name',
+    (r) => (r.variants = { 'a b': {} }),
+    /: variants.*: give a name to/,
+  ],
   ['a name that is a path', (r) => (r.name = 'a/b'), /: name: letters, digits, dots and dashes/],
   ['a learning rate of 0', (r) => (r.heal.learningRate = 0), /: heal\.learningRate: /],
-  ['a missing key', (r) => delete (r.heal as never)['batchSize'], /: heal\.batchSize: /],
-  ['no teacher', (r) => delete (r as never)['teacher'], /: teacher: /],
-  ['no language', (r) => (r.languages = []), /: languages: /],
-  ['another language', (r) => (r.languages = ['fr']), /: languages\.0: .*"de".*"zh"/],
+  [
+    'a missing key',
+    (r) => delete (r.heal as never)['batchSize'],
+    /: heal\.batchSize: is missing; give a number; see/,
+  ],
+  [
+    'a mistyped key that is then missing',
+    (r) => {
+      delete (r.heal as never)['batchSize'];
+      r.heal.bathcSize = 8;
+    },
+    /: heal: unknown key "bathcSize"; did you mean "batchSize"\?/,
+  ],
+  [
+    'no teacher',
+    (r) => delete (r as never)['teacher'],
+    /: teacher: is missing; give keys with val/,
+  ],
+  ['no language', (r) => (r.languages = []), /: languages: must have at least one entry; see/],
+  [
+    'another language',
+    (r) => (r.languages = ['fr']),
+    /: languages\.0: must be one of "de", "zh", not "fr"; see/,
+  ],
   ['an unknown block size', (r) => (r.quantize.blockSize = 100), /: quantize\.blockSize: .*64/],
   ['an unknown criterion', (r) => (r.importance.criterion = 'comet'), /: importance\.criterion: /],
   [
@@ -183,12 +300,13 @@ test.each<[string, Change, RegExp]>([
 });
 
 test.each<[string, string, RegExp]>([
-  ['an open bracket', 'name: [a\nother: b', /^my\.yaml: not valid YAML: .+ at line \d+/],
+  ['an open bracket', 'name: [a\nother: b', /^my\.yaml: not valid YAML: .+ at line \d+[^:]*$/],
+  ['two colons', 'a: b: c', /^my\.yaml: not valid YAML: .+ at line 1, column \d+$/],
   ['a tab', 'a:\n\tb: 1', /^my\.yaml: not valid YAML: .*line 2/],
   ['a key twice', 'name: a\nname: b', /^my\.yaml: not valid YAML: .*unique.* at line 2/],
   ['an unknown alias', 'name: *nothing', /^my\.yaml: not valid YAML: .*nothing/],
-  ['nothing', '', /^my\.yaml: .*object/],
-  ['a list', '- a\n- b', /^my\.yaml: .*object/],
+  ['nothing', '', /^my\.yaml: must be keys with values, not nothing/],
+  ['a list', '- a\n- b', /^my\.yaml: must be keys with values, not a list/],
 ])('YAML: %s', (_, text, expected) => {
   expect(messageOf(text)).toMatch(expected);
 });

@@ -18,10 +18,9 @@ import { saveAdapter } from '../../lora';
 import { adapterFolder, saveModel } from '../../qwen2-audio';
 import { progressOf, runStage, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
-import type { TrainingSettings } from '../recipe';
+import type { TrainingSettings } from '../recipe-schema';
 import { hashOf, type Artifact } from '../run-folder';
-import { trainingLog } from '../training-log';
-import { logFile } from './teacher';
+import { logFile, trainingLog } from '../training-log';
 
 /** A checkpoint and what stands for its content in hashes. */
 export interface Source {
@@ -46,39 +45,56 @@ function writeResult(dir: string, file: string, result: unknown): void {
   writeFileAtomic(join(dir, file), `${JSON.stringify(result)}\n`);
 }
 
-/** Searches for the layers that the task does not need, on the dev split. */
+/** A search in one of several rounds. */
+interface Round {
+  /** Of the stage. */
+  name: string;
+  remove: number;
+  protectedLayers: number[];
+}
+
+/**
+ * Searches for the layers that the task does not need, on the dev split.
+ * @param round the recipe's whole search unless given
+ */
 export async function importanceStage(
   context: Context,
   features: FeatureCache,
-  teacher: Source,
+  source: Source,
+  round?: Round,
 ): Promise<{ artifact: Artifact; result: ImportanceResult }> {
   const { recipe, corpusHash } = context;
-  const { importance, generation, languages, corpus } = recipe;
+  const { generation, languages, corpus } = recipe;
+  const { remove, criterion, protectedLayers } = { ...recipe.importance!, ...round };
+  const name = round?.name ?? 'importance';
   const inputs = {
-    importance,
+    importance: { remove, criterion, protectedLayers },
     generation,
     languages,
     dev: corpus.dev,
     corpusHash,
-    teacher: teacher.hash,
+    teacher: source.hash,
   };
-  const { remove: _, ...search } = importance!;
+  const search = { criterion, protectedLayers };
   const fingerprint = hashOf({ ...inputs, importance: search });
-  const artifact = await runStage(context, 'importance', inputs, async (target, work) => {
+  const artifact = await runStage(context, name, inputs, async (target, work) => {
     const trace = join(work, traceFile);
     // What an earlier search of another length has scored is not scored again.
-    const earlier = join(context.folder.dir, 'importance', traceFile);
-    if (!existsSync(trace) && isTraceOf(earlier, fingerprint)) copyFileSync(earlier, trace);
-    using opened = openModel(teacher.model);
+    const earlier = context.folder
+      .places(name)
+      .map((place) => join(place, traceFile))
+      .find((path) => isTraceOf(path, fingerprint));
+    if (!existsSync(trace) && earlier !== undefined) copyFileSync(earlier, trace);
+    using opened = openModel(source.model);
     const { model, processor } = opened;
     const dev = context.splits[corpus.dev]!;
     const result = await searchLayers(model, features.for(processor), dev, languages, {
-      ...importance!,
+      ...inputs.importance,
       ...generation,
       trace,
       fingerprint,
       signal: context.options.signal,
-      onProgress: progressOf(context, 'importance'),
+      onProgress: progressOf(context, name),
     });
     copyFileSync(trace, join(target, traceFile));
     writeResult(target, importanceFile, result);
@@ -86,16 +102,20 @@ export async function importanceStage(
   return { artifact, result: readResult(artifact, importanceFile) };
 }
 
-/** Writes the teacher without the layers that the search removed. */
+/**
+ * Writes a model without some of its layers.
+ * @param chosen stands for the choice in hashes
+ */
 export function pruneStage(
   context: Context,
-  teacher: Source,
-  importance: Artifact,
+  source: Source,
+  chosen: { importance: string } | { middle: readonly number[] },
   kept: readonly number[],
+  name: string = 'pruned',
 ): Promise<Artifact> {
-  const inputs = { teacher: teacher.hash, importance: importance.hash };
-  return runStage(context, 'pruned', inputs, async (target) => {
-    using opened = openBase(teacher.model);
+  const inputs = { teacher: source.hash, ...chosen };
+  return runStage(context, name, inputs, async (target) => {
+    using opened = openBase(source.model);
     const { model, processor } = opened;
     saveModel(join(target, 'model'), model.withLayers(kept), processor, { dtype: 'bfloat16' });
     return Promise.resolve();
@@ -122,22 +142,30 @@ function training(
   };
 }
 
-/** Full fine-tuning of the pruned model on the references, and on the teacher's texts if given. */
+/**
+ * Full fine-tuning of the pruned model on the references, and on the teacher's texts if given.
+ * @param round where a recipe heals several times
+ */
 export function healStage(
   context: Context,
   features: FeatureCache,
   pruned: Source,
   distilled?: Distillation,
+  round?: number,
 ): Promise<Artifact> {
   const { recipe, corpusHash } = context;
-  const { heal, languages, seed, corpus } = recipe;
+  const { languages, seed, corpus } = recipe;
+  // How often is healed is told by what is healed.
+  const { every: _, ...heal } = recipe.heal!;
   const targets = distilled?.artifact.hash;
   const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash, targets };
-  return runStage(context, 'healed', inputs, async (target, work, hash) => {
+  const [name, label] =
+    round === undefined ? ['healed', 'healing'] : [`healed-${round}`, `healing ${round}`];
+  return runStage(context, name, inputs, async (target, work, hash) => {
     using opened = openBase(pruned.model);
     const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
-    const options = training(context, 'healing', heal!, work, hash);
+    const options = training(context, label, heal, work, hash);
     await finetune(model, items, features.for(processor), options);
     saveModel(join(target, 'model'), model, processor, {
       dtype: 'bfloat16',
@@ -217,17 +245,31 @@ export function studentStage(
   distilled: Distillation,
 ): Promise<Artifact> {
   const { recipe, corpusHash } = context;
-  const { distill, languages, seed, corpus } = recipe;
+  const { languages, seed, corpus } = recipe;
   const targets = distilled.artifact.hash;
-  const inputs = { distill, languages, seed, corpusHash, quantized: quantized.hash, targets };
+  // Of further corpora their content counts, not where they lie.
+  const { extra: _, ...distill } = recipe.distill!;
+  const extra = context.extra?.utterances ?? [];
+  const inputs = {
+    distill,
+    languages,
+    seed,
+    corpusHash,
+    quantized: quantized.hash,
+    targets,
+    extra: context.extraHash,
+  };
   return runStage(context, 'student', inputs, async (target, work, hash) => {
     using opened = openBase(quantized.model);
     const { model, processor } = opened;
-    const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
-    const options = training(context, 'QLoRA', distill!, work, hash);
+    const items = [
+      ...trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled)),
+      ...trainingItems(extra, languages),
+    ];
+    const options = training(context, 'QLoRA', distill, work, hash);
     const adapter = await finetune(model, items, features.for(processor), {
       ...options,
-      lora: distill!.lora,
+      lora: distill.lora,
     });
     saveModel(join(target, 'model'), model, processor, {
       dtype: 'bfloat16',

@@ -12,12 +12,9 @@ import type { TrainingLogEntry } from '../../train/loop';
 import type { TrainingItem } from '../../train/translation';
 import { runStage, type Context } from '../context';
 import { checkpointHash, openBase, type FeatureCache, type LoadedModel } from '../models';
-import type { Recipe } from '../recipe';
+import type { Recipe } from '../recipe-schema';
 import type { Artifact } from '../run-folder';
-import { trainingLog } from '../training-log';
-
-/** The log of a training stage, in its artifact. */
-export const logFile = 'log.jsonl';
+import { logFile, trainingLog } from '../training-log';
 
 export async function teacherStage(context: Context, features: FeatureCache): Promise<Artifact> {
   const { recipe, corpusHash } = context;
