@@ -96,7 +96,8 @@ export class Progress {
     if (this.now() - task.started < quiet || quarter <= task.quarter) return;
     task.quarter = quarter;
     const { label, done, total } = task;
-    this.stream.write(`${label}: ${done}/${total} (${quarter * 25} %)${this.#left(task)}\n`);
+    const percent = Math.floor((100 * done) / total);
+    this.stream.write(`${label}: ${done}/${total} (${percent} %)${this.#left(task)}\n`);
   }
 
   #left({ started, first, done, total, note }: Task): string {

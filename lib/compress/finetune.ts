@@ -7,6 +7,7 @@ import type { Qwen2Audio } from '../qwen2-audio';
 import { Generator, manualSeed, type Tensor } from '../torch';
 import type { Features } from '../train/examples';
 import { train, type OptimizerOptions, type TrainingLogEntry } from '../train/loop';
+import { stepMetrics } from '../train/step-metrics';
 import {
   CtcHead,
   TranslationTask,
@@ -21,7 +22,7 @@ export interface FinetuneOptions extends OptimizerOptions, TranslationOptions {
   steps?: number;
   /** Trains an adapter instead of the weights. */
   lora?: LoraConfig;
-  /** Hears every step. */
+  /** Hears every step, with what {@link stepMetrics} adds. */
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
   signal?: AbortSignal;
   state?: { path: string; everySteps: number; fingerprint: string };
@@ -61,13 +62,14 @@ export async function finetune(
     parameters.set(`ctc.${name}`, parameter);
   }
   const task = new TranslationTask(items, features, model, options, ctc);
+  const measure = stepMetrics(task.stepsPerEpoch);
   model.train();
   model.gradientCheckpointing = options.gradientCheckpointing ?? false;
   try {
     await train({
       ...options,
       // Always there: without a listener the loop would pass over the step itself.
-      onStep: (entry) => options.onStep?.(entry),
+      onStep: (entry) => options.onStep?.(measure(entry)),
       parameters,
       steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
       microBatches: (step) => task.microBatches(step),

@@ -3,6 +3,7 @@ import type { Corpus, Utterance } from '../data';
 import type { ExtraCorpora } from './extra-corpora';
 import type { Recipe } from './recipe-schema';
 import type { Artifact, RunFolder } from './run-folder';
+import type { TrainingLogEntry } from '../train/loop';
 
 export interface Progress {
   /** The stage, in a word or two. */
@@ -16,6 +17,10 @@ export interface Progress {
 export interface RunOptions {
   onProgress?: (progress: Progress) => void;
   onStage?: (name: string, artifact: Artifact) => void;
+  /** Hears every step of every stage that trains, under the stage's name. */
+  onMetrics?: (stage: string, entry: TrainingLogEntry) => void;
+  /** A folder for TensorBoard, where each stage that trains has a run; none unless given. */
+  tensorboard?: string;
   signal?: AbortSignal;
   /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
   fromScratch?: boolean;

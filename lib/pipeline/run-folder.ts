@@ -24,6 +24,8 @@ export interface Artifact {
   hash: string;
   seconds: number;
   reused: boolean;
+  /** It was there before any run: a checkpoint that the recipe names. */
+  given?: boolean;
 }
 
 export function hashOf(value: unknown): string {

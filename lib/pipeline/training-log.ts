@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { JsonLines } from '../train/log';
 import type { TrainingLogEntry } from '../train/loop';
+import { EventFile } from '../train/tensorboard';
 import type { Context } from './context';
 import type { Artifact } from './run-folder';
 
@@ -11,28 +12,33 @@ export function logPath(artifact: Artifact): string {
   return join(artifact.dir, logFile);
 }
 
+/** What writes a stage's steps; disposed when the stage ends. */
+export interface TrainingLog extends Disposable {
+  onStep: (entry: TrainingLogEntry) => void;
+}
+
 /**
- * Writes each step to a log and reports progress. Steps that a resumed run repeats are not written
- * twice: the state on disk may be some steps older than the log.
+ * Writes each step to a log, and to TensorBoard where a run is asked for it, and reports progress.
+ * Steps that a resumed run repeats are not written twice: the state on disk may be some steps older
+ * than the log.
  */
-export function trainingLog(
-  context: Context,
-  label: string,
-  path: string,
-): (entry: TrainingLogEntry) => void {
-  const log = new JsonLines<TrainingLogEntry>(path);
+export function trainingLog(context: Context, label: string, work: string): TrainingLog {
+  const { onProgress, onMetrics, tensorboard } = context.options;
+  const log = new JsonLines<TrainingLogEntry>(join(work, logFile));
   let last = log.read().at(-1)?.step ?? 0;
-  return (entry) => {
-    if (entry.step > last) {
-      log.append(entry);
-      last = entry.step;
-    }
-    const { step, steps, loss } = entry;
-    context.options.onProgress?.({
-      label,
-      done: step,
-      total: steps,
-      note: `loss ${loss.toFixed(3)}`,
-    });
+  const folder = label.replaceAll(' ', '-');
+  const events = tensorboard === undefined ? undefined : new EventFile(join(tensorboard, folder));
+  return {
+    onStep: (entry) => {
+      const { step, steps, loss, ...numbers } = entry;
+      if (step > last) {
+        log.append(entry);
+        events?.log(step, { loss, ...numbers });
+        last = step;
+      }
+      onMetrics?.(label, entry);
+      onProgress?.({ label, done: step, total: steps, note: `loss ${loss.toFixed(3)}` });
+    },
+    [Symbol.dispose]: () => events?.close(),
   };
 }

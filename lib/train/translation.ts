@@ -49,6 +49,8 @@ export interface TranslationOptions {
 
 interface MicroBatch {
   batch: Batch;
+  /** Tokens without padding, the audio's included. */
+  tokens: number;
   /** Target tokens of the whole step. */
   targets: number;
   /** CTC: transcript ids of each clip, and their number in the whole step. */
@@ -125,7 +127,8 @@ export class TranslationTask {
       parts.flatMap((part) => part.transcripts.map((ids) => ids.length)),
     );
     for (const { examples, transcripts } of parts) {
-      yield { batch: this.#collate(examples), targets, transcripts, transcriptTokens };
+      const tokens = sum(examples.map(({ inputIds }) => inputIds.length));
+      yield { batch: this.#collate(examples), tokens, targets, transcripts, transcriptTokens };
     }
   }
 
@@ -161,7 +164,7 @@ export class TranslationTask {
   #loss(micro: MicroBatch, ctcOnly: boolean): { loss: Tensor; metrics: Record<string, number> } {
     const { batch } = micro;
     const encoderStates = this.model.encode(batch);
-    const metrics: Record<string, number> = {};
+    const metrics: Record<string, number> = { tokens: micro.tokens };
     const losses: Tensor[] = [];
     if (!ctcOnly) {
       const audioFeatures = this.model.project(encoderStates, batch);

@@ -40,14 +40,14 @@ function expectSame(result: RunResult): void {
 /** A place in a run: what is reported as in progress, how often, and the stage that it is of. */
 const places: [label: string, done: number, stage: string][] = [
   ['teacher', 3, 'teacher'],
-  ['evaluating teacher on test', 4, 'evaluation-teacher'],
+  ['evaluating teacher on test (de)', 4, 'evaluation-teacher'],
   ['importance', 2, 'importance'],
   ['importance', 5, 'importance'],
   ['healing', 1, 'healed'],
   ['healing', 3, 'healed'],
   ['teacher translates into zh', 4, 'distilled'],
   ['QLoRA', 3, 'student'],
-  ['evaluating student on test', 4, 'evaluation-student'],
+  ['evaluating student on test (zh)', 4, 'evaluation-student'],
 ];
 
 test('aborted in every stage, one after the other', async () => {

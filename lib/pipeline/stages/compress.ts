@@ -20,7 +20,7 @@ import { progressOf, runStage, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
 import type { TrainingSettings } from '../recipe-schema';
 import { hashOf, type Artifact } from '../run-folder';
-import { logFile, trainingLog } from '../training-log';
+import { logFile, trainingLog, type TrainingLog } from '../training-log';
 
 /** A checkpoint and what stands for its content in hashes. */
 export interface Source {
@@ -124,7 +124,7 @@ export function pruneStage(
 
 function training(
   context: Context,
-  label: string,
+  log: TrainingLog,
   settings: TrainingSettings,
   work: string,
   hash: string,
@@ -132,7 +132,7 @@ function training(
   return {
     seed: context.recipe.seed,
     ...settings,
-    onStep: trainingLog(context, label, join(work, logFile)),
+    onStep: log.onStep,
     signal: context.options.signal,
     state: {
       path: join(work, 'state.safetensors'),
@@ -165,7 +165,8 @@ export function healStage(
     using opened = openBase(pruned.model);
     const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
-    const options = training(context, label, heal, work, hash);
+    using log = trainingLog(context, label, work);
+    const options = training(context, log, heal, work, hash);
     await finetune(model, items, features.for(processor), options);
     saveModel(join(target, 'model'), model, processor, {
       dtype: 'bfloat16',
@@ -266,7 +267,8 @@ export function studentStage(
       ...trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled)),
       ...trainingItems(extra, languages),
     ];
-    const options = training(context, 'QLoRA', distill, work, hash);
+    using log = trainingLog(context, 'QLoRA', work);
+    const options = training(context, log, distill, work, hash);
     const adapter = await finetune(model, items, features.for(processor), {
       ...options,
       lora: distill.lora,

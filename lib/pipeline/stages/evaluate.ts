@@ -40,12 +40,18 @@ export async function evaluateStage(
     const result: Evaluations = {};
     for (const split of corpus.test) {
       const utterances = context.splits[split]!;
-      result[split] = await evaluateModel(model, features.for(processor), utterances, languages, {
-        ...generation,
-        ...evaluate,
-        signal: context.options.signal,
-        onProgress: progressOf(context, `evaluating ${name} on ${split}`),
-      });
+      const evaluations: Evaluation[] = [];
+      for (const language of languages) {
+        const options = {
+          ...generation,
+          ...evaluate,
+          signal: context.options.signal,
+          onProgress: progressOf(context, `evaluating ${name} on ${split} (${language})`),
+        };
+        const heard = features.for(processor);
+        evaluations.push(...(await evaluateModel(model, heard, utterances, [language], options)));
+      }
+      result[split] = evaluations;
     }
     writeFileAtomic(join(target, file), `${JSON.stringify(result)}\n`);
   };

@@ -26,11 +26,11 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
   return runStage(context, 'teacher', inputs, async (target, work, hash) => {
     using opened = startOf(context, work);
     const { model, processor } = opened;
-    const log = trainingLog(context, 'teacher', join(work, logFile));
+    using log = trainingLog(context, 'teacher', work);
     const adapter = await finetune(model, items(context), features.for(processor), {
       seed,
       ...train,
-      onStep: log,
+      onStep: log.onStep,
       signal: context.options.signal,
       state: {
         path: join(work, 'state.safetensors'),
@@ -55,7 +55,7 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
 
 /** A checkpoint that is the teacher already; it stays where it is. */
 function given(context: Context, dir: string): Artifact {
-  const artifact = { dir, hash: checkpointHash(dir), seconds: 0, reused: true };
+  const artifact = { dir, hash: checkpointHash(dir), seconds: 0, reused: true, given: true };
   context.options.onStage?.('teacher', artifact);
   return artifact;
 }
