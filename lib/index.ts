@@ -27,7 +27,14 @@ export {
 } from './compress/merge';
 export { loadQuantized, quantizeCheckpoint } from './compress';
 export { synthesizeCheckpoint, type SynthesizeOptions } from './qwen2-audio/synthesize';
-export { runRecipe, type RunOptions, type RunResult } from './pipeline';
+export {
+  runRecipe,
+  runSweep,
+  type RunOptions,
+  type RunResult,
+  type SweepOptions,
+  type SweepResult,
+} from './pipeline';
 
 export * as torch from './torch';
 export * as nf4 from './nf4';

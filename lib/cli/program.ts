@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { examples, UsageError } from './arguments';
 import { compareCommand } from './commands/compare';
+import { completionCommand } from './commands/completion';
 import { doctorCommand } from './commands/doctor';
 import { evaluateCommand } from './commands/evaluate';
 import { inspectCommand } from './commands/inspect';
@@ -52,8 +53,16 @@ function program(context: Context): Command {
       ) + '\nExit status: 0 good, 1 something failed, 2 the command line makes no sense.\n',
     );
   for (const command of commands) root.addCommand(command(context));
-  for (const command of [root, ...root.commands]) {
+  root.addCommand(completionCommand(context, root));
+  root.hook('preAction', (_, command) => {
+    const { quiet, verbose } = command.optsWithGlobals<{ quiet?: boolean; verbose?: boolean }>();
+    if (quiet && verbose) throw new UsageError('--quiet and --verbose exclude each other');
+    context.verbosity = quiet ? 'quiet' : verbose ? 'verbose' : 'normal';
+  });
+  for (const command of withSubcommands(root)) {
     command
+      .option('--quiet', 'tell nothing of the work; errors are told')
+      .option('--verbose', 'tell more of the work, and where in the program an error arose')
       .exitOverride()
       .showHelpAfterError(false)
       .configureOutput({
@@ -64,6 +73,10 @@ function program(context: Context): Command {
       });
   }
   return root;
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
 /**

@@ -21,6 +21,8 @@ export interface Setting {
   value: unknown;
   /** As the person wrote it. */
   text: string;
+  /** A key that is left out may be missing already. */
+  orMissing?: boolean;
 }
 
 /**
@@ -85,10 +87,12 @@ function override(text: string, settings: readonly Setting[], where: string): st
   return changed;
 }
 
-function apply(document: Document, { key, value }: Setting): void {
+function apply(document: Document, { key, value, orMissing }: Setting): void {
   const keys = key.split('.');
   if (value !== undefined) document.setIn(keys, document.createNode(value));
-  else if (!document.deleteIn(keys)) throw new Error(`there is no ${key} to leave out`);
+  else if (!(orMissing && !document.hasIn(keys)) && !document.deleteIn(keys)) {
+    throw new Error(`there is no ${key} to leave out`);
+  }
 }
 
 /**

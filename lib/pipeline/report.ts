@@ -1,5 +1,5 @@
 /** Gathers what the stages left in the run folder into the report. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -29,6 +29,7 @@ import { progressOf, type Context } from './context';
 import { curveOf } from './curve';
 import type { Evaluations } from './stages/evaluate';
 import { readLog } from './stages/teacher';
+import { hashOf } from './run-folder';
 
 export type StageTiming = StageTime;
 
@@ -39,6 +40,8 @@ export interface TestedModel {
   /** Checkpoint folder. */
   model: string;
   evaluations: Evaluations;
+  /** Stands for the model and its evaluation. */
+  hash: string;
 }
 
 export interface ReportInputs {
@@ -50,19 +53,45 @@ export interface ReportInputs {
 }
 
 /**
- * Writes report.json and report.html into the run folder. The bootstraps take seconds: between them
- * the event loop turns, progress is reported, and an abort is heard.
+ * Writes report.json and report.html into the run folder, unless they are there and of the very same
+ * models. The bootstraps take seconds: between them the event loop turns, progress is reported, and
+ * an abort is heard.
  */
 export async function writeReport(
   context: Context,
   inputs: ReportInputs,
 ): Promise<{ report: ReportData; reportPath: string }> {
-  const report = await gather(context, inputs);
   const { dir } = context.folder;
-  const reportPath = join(dir, 'report.html');
-  writeFileAtomic(join(dir, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
-  writeFileAtomic(reportPath, renderReport(report));
-  return { report, reportPath };
+  const paths = { json: join(dir, 'report.json'), html: join(dir, 'report.html') };
+  const stamp = join(dir, 'report.stamp');
+  const hash = hashOf([
+    packageVersion(),
+    inputs.yaml,
+    inputs.tested.map(({ name, role, hash }) => [name, role, hash]),
+  ]);
+  const before = drawn(paths, stamp, hash);
+  if (before !== undefined) return { report: before, reportPath: paths.html };
+  const report = await gather(context, inputs);
+  rmSync(stamp, { force: true });
+  writeFileAtomic(paths.json, `${JSON.stringify(report, null, 1)}\n`);
+  writeFileAtomic(paths.html, renderReport(report));
+  writeFileAtomic(stamp, `${hash}\n`);
+  return { report, reportPath: paths.html };
+}
+
+/** The report that is there, if it was drawn from the same. */
+function drawn(
+  paths: { json: string; html: string },
+  stamp: string,
+  hash: string,
+): ReportData | undefined {
+  if (![stamp, paths.json, paths.html].every((path) => existsSync(path))) return undefined;
+  if (readFileSync(stamp, 'utf8').trim() !== hash) return undefined;
+  try {
+    return JSON.parse(readFileSync(paths.json, 'utf8')) as ReportData;
+  } catch {
+    return undefined; // Damaged by hand: it is drawn anew.
+  }
 }
 
 async function gather(context: Context, inputs: ReportInputs): Promise<ReportData> {

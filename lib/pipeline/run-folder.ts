@@ -41,6 +41,8 @@ export class RunFolder {
   constructor(
     readonly dir: string,
     readonly recipeName: string,
+    /** Run folders whose artifacts are taken where they are of the same inputs. */
+    readonly neighbours: readonly string[] = [],
   ) {
     const marker = join(dir, 'run.json');
     if (existsSync(marker)) {
@@ -75,8 +77,10 @@ export class RunFolder {
   ): Promise<Artifact> {
     const hash = hashOf({ format: artifactFormat, name, inputs });
     const dir = join(this.dir, name);
-    const found = this.#record(dir);
-    if (found?.hash === hash) return { dir, hash, seconds: found.seconds, reused: true };
+    for (const place of this.places(name)) {
+      const found = this.#record(place);
+      if (found?.hash === hash) return { dir: place, hash, seconds: found.seconds, reused: true };
+    }
     // Work of other inputs is of no use; its folder bears the hash.
     const work = join(this.dir, `.${name}-${hash}.work`);
     const target = join(this.dir, `.${name}-${hash}.new`);
@@ -108,7 +112,7 @@ export class RunFolder {
 
   /** Where an artifact of this name may lie. */
   places(name: string): string[] {
-    return [this.dir].map((dir) => join(dir, name));
+    return [this.dir, ...this.neighbours].map((dir) => join(dir, name));
   }
 
   #record(dir: string): StageRecord | undefined {

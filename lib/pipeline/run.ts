@@ -37,29 +37,30 @@ export interface RunResult {
 }
 
 /**
- * Follows a recipe from teacher to report. Stages whose inputs are unchanged are taken from the
+ * Follows a recipe from teacher to report, as it stands: its variants are `runSweep`'s. Stages whose inputs are unchanged are taken from the
  * run folder; a run that was killed goes on where it was.
  * @throws PareError of the room that failed, in one line
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file, options.set);
-  if (options.fromScratch) await trainTeacher(file, recipe, options);
   const folder = new RunFolder(resolve(recipe.output), recipe.name);
   const unlock = lockRunFolder(folder.dir);
   try {
-    return await follow(file, recipe, yaml, folder, options);
+    return await runIn(folder, file, recipe, yaml, options);
   } finally {
     unlock();
   }
 }
 
-async function follow(
+/** {@link runRecipe} in a run folder that the caller has locked. */
+export async function runIn(
+  folder: RunFolder,
   file: string,
   recipe: Recipe,
   yaml: string,
-  folder: RunFolder,
   options: RunOptions,
 ): Promise<RunResult> {
+  if (options.fromScratch) await trainTeacher(file, recipe, options);
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
@@ -69,8 +70,9 @@ async function follow(
   const features = new FeatureCache(context);
   const tested: TestedModel[] = [];
   const test = async (name: string, role: TestedModel['role'], source: Source): Promise<void> => {
-    const { result } = await evaluateStage(context, features, name, source);
-    tested.push({ name, role, model: source.model, evaluations: result });
+    const { artifact, result } = await evaluateStage(context, features, name, source);
+    const { hash } = artifact;
+    tested.push({ name, role, model: source.model, evaluations: result, hash });
   };
 
   const teacherArtifact = await teacherStage(context, features);

@@ -2,10 +2,10 @@
  * Scalars in TensorBoard's event files: TFRecord framing (length, masked CRC-32C, data, masked
  * CRC-32C) around `tensorflow.Event` messages, of which the few fields are written by hand.
  */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileError } from '../files';
+import { fileError, makeFolder } from '../files';
 
 /** Reflected polynomial of CRC-32C (Castagnoli). */
 const polynomial = 0x82f63b78;
@@ -95,7 +95,7 @@ export class EventFile {
     const name = `events.out.tfevents.${second}.${hostname()}.${process.pid}.${files++}`;
     this.path = join(dir, name);
     try {
-      mkdirSync(dir, { recursive: true });
+      makeFolder(dir);
       this.#fd = openSync(this.path, 'a');
     } catch (error) {
       throw fileError('write', this.path, error);

@@ -1,8 +1,10 @@
+import { Context } from '../../lib/cli/context';
+import { runProgram } from '../../lib/cli/program';
 import { oneLine, pare, pareWith } from './invoke';
 
 const commands = [
   ...['run', 'translate', 'evaluate', 'score', 'compare', 'prune', 'quantize', 'inspect', 'synth'],
-  'doctor',
+  ...['merge', 'doctor', 'completion'],
 ];
 
 describe('the program', () => {
@@ -19,6 +21,29 @@ describe('the program', () => {
     const shown = stdout.slice(stdout.indexOf('Examples:')).match(/^ {2}pare /gm) ?? [];
     expect(shown.length).toBeGreaterThanOrEqual(2);
     expect(stdout.match(new RegExp(`^  pare ${command}\\b`, 'gm'))?.length).toBe(shown.length);
+  });
+
+  test('errors are red on a terminal, and nowhere else', async () => {
+    const written = async (isTTY: boolean, env: NodeJS.ProcessEnv): Promise<string> => {
+      let stderr = '';
+      const terminal = { isTTY, write: (text: string) => (stderr += text) };
+      await runProgram(['inspect'], new Context({ write: () => true }, terminal, env));
+      return stderr;
+    };
+    expect(await written(true, {})).toContain('\u001b[31mpare:\u001b[39m missing');
+    expect(await written(false, {})).toMatch(/^pare: missing/);
+    expect(await written(true, { NO_COLOR: '1' })).toMatch(/^pare: missing/);
+    expect(await written(true, { TERM: 'dumb' })).toMatch(/^pare: missing/);
+  });
+
+  test('--quiet and --verbose exclude each other; --quiet still tells of errors', async () => {
+    const both = await pare('inspect', '/nowhere', '--quiet', '--verbose');
+    expect(both).toMatchObject({ exitCode: 2 });
+    const quiet = await pare('inspect', '/nowhere', '--quiet');
+    expect(quiet).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(quiet.stderr).toMatch(oneLine);
+    const verbose = await pare('inspect', '/nowhere', '--verbose');
+    expect(verbose.stderr.split('\n').length).toBeGreaterThan(3);
   });
 
   test('says its version', async () => {

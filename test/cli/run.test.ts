@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Context } from '../../lib/cli/context';
@@ -40,7 +40,7 @@ describe('pare run', () => {
     const context = new Context(silent, interrupting, process.env, () => 0);
     expect(await runProgram(['run', recipe], context)).toBe(1);
     expect(stderr).toContain('pare: interrupted\n');
-    expect(stderr.trimEnd().split('\n').at(-1)).toContain('the same command goes on');
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(/^pare: the same command goes on/);
     expect(existsSync(join(output, 'report.html'))).toBe(false);
     expect(process.listenerCount('SIGINT')).toBe(0);
 
@@ -91,6 +91,74 @@ describe('pare run', () => {
         expect(tables[t]!.metrics[m]!.signature).toBe(score.signature);
       }
     }
+  });
+
+  test('an unchanged run does not draw its report again; a lost one is drawn', async () => {
+    const report = join(output, 'report.html');
+    const { mtimeNs } = statSync(report, { bigint: true });
+    await pare('run', recipe);
+    expect(statSync(report, { bigint: true }).mtimeNs).toBe(mtimeNs);
+    rmSync(report);
+    await pare('run', recipe);
+    expect(existsSync(report)).toBe(true);
+  });
+
+  test('SIGTERM is heard like Ctrl-C', async () => {
+    let stderr = '';
+    const ending = {
+      write: (text: string): void => {
+        stderr += text;
+        if (/^teacher: /.test(text)) process.emit('SIGTERM');
+      },
+    };
+    const context = new Context({ write: () => true }, ending, process.env, () => 0);
+    expect(await runProgram(['run', recipe, '--set', 'evaluate.samples=99'], context)).toBe(1);
+    expect(stderr).toContain('pare: interrupted\n');
+    expect(process.listenerCount('SIGTERM')).toBe(0);
+  });
+
+  test('a checkpoint that is given was not taken from before; quiet tells nothing', async () => {
+    const teacher = { checkpoint: join(output, 'teacher', 'model') };
+    const { heal: _, distill: __, ...base } = tinyRecipe(join(folder, 'corpus'), output);
+    const given = writeRecipe(
+      folder,
+      { ...base, importance: undefined, teacher, output: join(folder, 'given') },
+      'given.yaml',
+    );
+    const first = await pare('run', given);
+    expect(first.exitCode).toBe(0);
+    expect(first.stderr).toMatch(/^teacher: the checkpoint that is given$/m);
+    const quiet = await pare('run', given, '--quiet');
+    expect(quiet).toMatchObject({ exitCode: 0, stderr: '' });
+    const verbose = await pare('--verbose', 'run', given);
+    expect(verbose.stderr).toContain(join(folder, 'given', 'quantized'));
+  });
+
+  test('a sweep prints a table, and with --json an object a run', async () => {
+    const args = ['run', recipe, '--sweep', 'importance.remove=1,2', '--set', 'languages=[de]'];
+    const told = await pare(...args, '--tensorboard', join(folder, 'events'));
+    expect(told.exitCode).toBe(0);
+    expect(told.stdout).toMatch(/^\| importance\.remove=2 \| 3 \| /m);
+    expect(told.stderr).toMatch(/^run 2 of 2: importance\.remove=2$/m);
+    expect(existsSync(join(folder, 'events', 'importance.remove=1', 'teacher'))).toBe(true);
+    const lines = jsonLines((await pare(...args, '--json')).stdout);
+    expect(lines.map(({ run }) => run)).toEqual([
+      ...['importance.remove=1', 'importance.remove=2', undefined],
+    ]);
+    expect(lines[2]).toMatchObject({ reportPath: join(output, 'sweep.html') });
+    expect(lines[2]!.rows).toHaveLength(3);
+  });
+
+  test.each([
+    ['--set', 'importance.remvoe=1', 'did you mean "remove"?'],
+    ['--set', 'importance', 'sets nothing'],
+    ['--sweep', 'importance.remove=', 'no values'],
+    ['--variant', 'a', 'no variant a'],
+  ])('%s %s is a wrong use', async (flag, value, says) => {
+    const result = await pare('run', recipe, flag, value);
+    expect(result).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(result.stderr).toMatch(oneLine);
+    expect(result.stderr).toContain(says);
   });
 
   test.each([

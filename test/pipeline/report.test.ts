@@ -54,7 +54,8 @@ function tested(name: string, role: TestedModel['role'], wrong: number): TestedM
     });
     return [id, results] as const;
   });
-  return { name, role, model: checkpoint, evaluations: Object.fromEntries(evaluations) };
+  const hash = `${name} ${wrong}`;
+  return { name, role, model: checkpoint, evaluations: Object.fromEntries(evaluations), hash };
 }
 
 function inputs(logs: ReportInputs['logs'] = []): ReportInputs {

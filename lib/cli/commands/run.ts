@@ -1,13 +1,21 @@
+import { join } from 'node:path';
 import { Command } from 'commander';
-import { examples } from '../arguments';
+import type { Artifact, RunResult, SweepResult } from '../../pipeline';
+import { collect, examples, UsageError } from '../arguments';
 import { isAbort, type Context } from '../context';
+import { interruptible } from '../interruption';
 import { duration, Progress } from '../progress';
 
 interface RunFlags {
   fromScratch?: boolean;
   set: string[];
+  variant?: string[];
+  sweep: string[];
+  tensorboard?: string;
   json?: boolean;
 }
+
+const repeated = (setting: string, before: string[]): string[] => [...before, setting];
 
 export function runCommand(context: Context): Command {
   return new Command('run')
@@ -17,9 +25,17 @@ export function runCommand(context: Context): Command {
     .option(
       '--set <key=value>',
       'change the recipe, such as importance.remove=8; an empty value leaves the key out; repeatable',
-      (setting: string, before: string[]) => [...before, setting],
+      repeated,
       [],
     )
+    .option('--variant <names>', "of the recipe's variants; all unless given", collect)
+    .option(
+      '--sweep <key=values>',
+      'a run for each value, such as importance.remove=8,10,12, and their comparison; repeatable',
+      repeated,
+      [],
+    )
+    .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
     .option('--json', 'print {dir, student, reportPath, models} in place of the table')
     .addHelpText(
       'after',
@@ -27,47 +43,106 @@ export function runCommand(context: Context): Command {
         'pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --from-scratch',
         'pare run recipes/demo.yaml --set importance.remove=4 --set output=runs/eight-layers',
+        'pare run recipes/demo.yaml --sweep importance.remove=2,4,6',
+        'pare run recipes/paper-de.yaml --variant b --tensorboard runs/tensorboard',
         'pare run recipes/demo.yaml --json | tail -n 1 | jq -r .reportPath',
       ) +
         '\nA run that was interrupted goes on where it was: give the same command again.\n' +
-        'Ctrl-C stops at the next safe place, a second one at once.\n',
+        'Ctrl-C stops at the next safe place, a second one at once. A recipe with variants, and\n' +
+        '--sweep, give several runs that share what is the same, and with --json an object each\n' +
+        'and {dir, reportPath, rows} at the end.\n',
     )
-    .action(async (recipe: string, options: RunFlags) => {
-      const { readRecipe } = await import('../../pipeline/recipe');
-      // A wrong recipe is told before libtorch is loaded.
-      readRecipe(recipe, options.set);
-      const { runRecipe } = await import('../../pipeline');
-      const { renderTable } = await import('../../report');
+    .action(async (file: string, flags: RunFlags) => {
+      await told(() => checked(file, flags));
       const progress = new Progress(context.stderr, context.now);
-      const interruption = new AbortController();
-      const interrupt = (): void => interruption.abort();
-      process.once('SIGINT', interrupt);
       try {
-        const result = await runRecipe(recipe, {
-          fromScratch: options.fromScratch,
-          set: options.set,
-          signal: interruption.signal,
-          onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
-          onStage: (name, { reused, seconds }) => {
-            progress.stop();
-            context.note(`${name}: ${reused ? 'taken from before' : duration(seconds)}`);
-          },
-        });
-        const { dir, student, reportPath, report } = result;
-        if (options.json) {
-          context.print(JSON.stringify({ dir, student, reportPath, models: report.models }));
-        } else {
-          context.print(renderTable(report).trimEnd());
-          context.print(`\nstudent: ${student}\nreport:  ${reportPath}`);
-        }
+        await interruptible((signal) => follow(context, progress, file, flags, signal));
       } catch (error) {
         progress.stop();
         if (!isAbort(error)) throw error;
         context.fail(error);
-        context.note('the same command goes on where this run was');
+        context.note('pare: the same command goes on where this run was');
       } finally {
-        process.removeListener('SIGINT', interrupt);
         progress.stop();
       }
     });
+}
+
+/** A wrong recipe is told before libtorch is loaded. */
+async function checked(file: string, { set, sweep, variant }: RunFlags): Promise<void> {
+  const { readPoints } = await import('../../pipeline/points');
+  readPoints(file, { set, sweep, variants: variant });
+}
+
+/** What is wrong with a setting is wrong with the command line. */
+async function told<T>(action: () => Promise<T>): Promise<T> {
+  const { SettingError } = await import('../../pipeline/recipe');
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof SettingError) throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+async function follow(
+  context: Context,
+  progress: Progress,
+  file: string,
+  flags: RunFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const { readRecipe, runRecipe, runSweep } = await import('../../pipeline');
+  const { renderTable, renderRuns } = await import('../../report');
+  const { fromScratch, set, sweep, variant, tensorboard } = flags;
+  const options = {
+    ...{ fromScratch, set, tensorboard, signal },
+    onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
+    onStage: (name, artifact) => {
+      progress.stop();
+      context.note(`${name}: ${origin(artifact)}`);
+      context.detail(`  ${artifact.dir} (${artifact.hash})`);
+    },
+  } satisfies Parameters<typeof runRecipe>[1];
+  const several = sweep.length > 0 || readRecipe(file, set).recipe.variants !== undefined;
+  if (!several) {
+    const result = await runRecipe(file, options);
+    if (flags.json) context.print(JSON.stringify(summary(result)));
+    else {
+      context.print(renderTable(result.report).trimEnd());
+      context.print(`\nstudent: ${result.student}\nreport:  ${result.reportPath}`);
+    }
+    return;
+  }
+  const result = await runSweep(file, {
+    ...options,
+    ...{ sweep, variants: variant },
+    onRun: (name, i, total) => context.note(`\nrun ${i + 1} of ${total}: ${name}`),
+  });
+  const { markdown, json } = renderRuns(result.report);
+  if (flags.json) {
+    for (const { name, result: one } of result.runs) {
+      context.print(JSON.stringify({ run: name, ...summary(one) }));
+    }
+    const { dir, reportPath } = result;
+    context.print(JSON.stringify({ dir, reportPath, rows: json }));
+  } else {
+    context.print(markdown.trimEnd());
+    context.print(`\n${closing(result)}`);
+  }
+}
+
+function origin({ given, reused, seconds }: Artifact): string {
+  if (given) return 'the checkpoint that is given';
+  return reused ? 'taken from before' : duration(seconds);
+}
+
+function summary({ dir, student, reportPath, report }: RunResult): object {
+  return { dir, student, reportPath, models: report.models };
+}
+
+function closing({ dir, runs, reportPath }: SweepResult): string {
+  const students = runs.map(({ name, result }) => `student of ${name}: ${result.student}`);
+  const tables = `tables:  ${join(dir, 'sweep.md')}, ${join(dir, 'sweep.json')}`;
+  return [...students, tables, `report:  ${reportPath}`].join('\n');
 }

@@ -1,0 +1,72 @@
+/** Several runs of one recipe that share what they can, and their comparison. */
+import { readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileError, writeFileAtomic } from '../files';
+import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
+import type { RunOptions } from './context';
+import { lockRunFolder } from './lock';
+import { readPoints, type PointOptions } from './points';
+import { RunFolder } from './run-folder';
+import { runIn, type RunResult } from './run';
+
+export interface SweepOptions extends RunOptions, PointOptions {
+  /** Hears which run begins. */
+  onRun?: (name: string, index: number, total: number) => void;
+}
+
+export interface SweepResult {
+  /** The folder with a run folder for each of the runs. */
+  dir: string;
+  runs: { name: string; result: RunResult }[];
+  /** Every run's student beside the teacher. */
+  report: ReportData;
+  /** Path of the HTML page; sweep.json and sweep.md lie beside it. */
+  reportPath: string;
+}
+
+/**
+ * Follows a recipe once for each of its variants and of the values of a sweep. Each run has a folder
+ * in the recipe's output; a stage that another run there has made with the same settings is taken.
+ * @throws PareError of the room that failed, in one line
+ */
+export async function runSweep(file: string, options: SweepOptions): Promise<SweepResult> {
+  const points = readPoints(file, options);
+  const { recipe } = points[0]!;
+  const root = new RunFolder(resolve(recipe.output), recipe.name);
+  const unlock = lockRunFolder(root.dir);
+  try {
+    const runs: SweepResult['runs'] = [];
+    for (const [i, { name, recipe, yaml }] of points.entries()) {
+      options.onRun?.(name, i, points.length);
+      const dir = join(root.dir, name);
+      const folder = new RunFolder(dir, recipe.name, neighbours(root.dir, dir));
+      const titled = { ...recipe, title: `${recipe.title ?? recipe.name} (${name})` };
+      const tensorboard = options.tensorboard && join(options.tensorboard, name);
+      const own = { ...options, tensorboard };
+      runs.push({ name, result: await runIn(folder, file, titled, yaml, own) });
+    }
+    const title = recipe.title ?? recipe.name;
+    const reports = runs.map(({ name, result }) => ({ name, report: result.report }));
+    const report = compareRuns(title, reports);
+    const reportPath = join(root.dir, 'sweep.html');
+    const { markdown, json } = renderRuns(report);
+    writeFileAtomic(join(root.dir, 'sweep.json'), `${JSON.stringify(json, null, 1)}\n`);
+    writeFileAtomic(join(root.dir, 'sweep.md'), markdown);
+    writeFileAtomic(reportPath, renderReport(report));
+    return { dir: root.dir, runs, report, reportPath };
+  } finally {
+    unlock();
+  }
+}
+
+/** Run folders whose artifacts may be taken: that of the recipe itself, and those of other runs. */
+function neighbours(root: string, own: string): string[] {
+  try {
+    const below = readdirSync(root, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map((entry) => join(root, entry.name));
+    return [root, ...below.filter((dir) => dir !== own)];
+  } catch (error) {
+    throw fileError('read', root, error);
+  }
+}
