@@ -24,7 +24,6 @@ test('bash completes commands, options, choices and files', async () => {
   expect(completed(stdout, 'pare', 'run', '--')).toEqual(
     expect.arrayContaining(['--set', '--quiet', '--help']),
   );
-  expect(completed(stdout, 'pare', 'score', '--metric', 'b')).toEqual(['bleu']);
   expect(completed(stdout, 'pare', 'translate', '--dtype', 'b')).toEqual(['bfloat16']);
   expect(completed(stdout, 'pare', 'inspect', 'packa')).toEqual(
     expect.arrayContaining(['package.json']),
