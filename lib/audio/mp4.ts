@@ -118,8 +118,8 @@ async function collect(
 ): Promise<Uint8Array<ArrayBuffer>> {
   let bytes: Uint8Array = new Uint8Array(0);
   for await (const piece of readRange(source, from, to)) bytes = joinBytes(bytes, piece);
-  // Its own: a table is changed. (A Buffer's `slice` would be a view.)
-  return Uint8Array.from(bytes);
+  // Its own: a table is changed.
+  return bytes.slice();
 }
 
 function typeAt(bytes: Uint8Array, at: number): string {

@@ -67,17 +67,23 @@ export async function* readRange(
 ): AsyncGenerator<Uint8Array, void> {
   if (typeof source !== 'string') {
     for (let at = from; at < Math.min(to, source.length); at += pieceBytes) {
-      yield source.subarray(at, Math.min(to, at + pieceBytes));
+      yield plain(source.subarray(at, Math.min(to, at + pieceBytes)));
     }
   } else if (from < to) {
     try {
       const range = from === 0 && to === Infinity ? {} : { start: from, end: to - 1 };
       const options = { ...range, highWaterMark: pieceBytes };
-      yield* createReadStream(source, options) as AsyncIterable<Uint8Array>;
+      const pieces = createReadStream(source, options) as AsyncIterable<Uint8Array>;
+      for await (const piece of pieces) yield plain(piece);
     } catch (error) {
       throw fileError('read', source, error);
     }
   }
+}
+
+/** The same bytes, not as a Buffer: a slice of one is no copy. */
+function plain({ buffer, byteOffset, byteLength }: Uint8Array | Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /**
@@ -138,7 +144,6 @@ async function* readStream(source: PcmStream): AsyncGenerator<DecodedAudio, void
     if (!isFloat && !(chunk instanceof Uint8Array)) {
       throw new AudioError('the stream gives neither bytes nor Float32Arrays; give one of them');
     }
-    const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    yield { samples: (isFloat ? floats : reader).push(bytes), sampleRate };
+    yield { samples: (isFloat ? floats : reader).push(plain(chunk)), sampleRate };
   }
 }

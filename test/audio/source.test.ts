@@ -45,8 +45,11 @@ async function* stream<Chunk>(chunks: Iterable<Chunk>): AsyncGenerator<Chunk> {
 describe('sources of audio', () => {
   test.each(files)('%s: a path and its bytes are the same', async (file) => {
     const bytes = readFileSync(fixture(file));
+    const before = Uint8Array.from(bytes);
     const fromPath = await decodeAudio(fixture(file));
     expect(await decodeAudio(bytes)).toEqual(fromPath);
+    // They are left as they were.
+    expect(Buffer.compare(bytes, before)).toBe(0);
     // A view into something larger.
     const larger = new Uint8Array(bytes.length + 100).fill(255);
     larger.set(bytes, 50);
