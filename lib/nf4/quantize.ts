@@ -63,7 +63,7 @@ function quantStateOf(
   if (!doubleQuant) return new QuantState(absmax, code, description);
   const quantised = tensors(binding.nf4QuantizeAbsmax(absmax.id));
   const [codes, groups, mean] = quantised as [Tensor, Tensor, Tensor];
-  const map = Tensor.from(binding.nf4DynamicMap(absmax.device));
+  const map = Tensor.from(binding.dynamicMap(true, absmax.device));
   const nested = { absmax: groups, code: map, offset: mean.item() };
   return new QuantState(codes, code, description, nested);
 }

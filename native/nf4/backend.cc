@@ -87,11 +87,10 @@ void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t co
 // Rows of bfloat16 that a CPU multiplies with weights that are not rounded to it.
 constexpr int64_t kMaxExactRows = 2;
 
-bool smallBatchFits(const at::Tensor& x, int64_t inFeatures) {
-  if (x.is_cpu()) return x.size(0) <= cpu::path().mostRows;
-  if (x.size(0) > kMaxSmallBatch) return false;
-  PARE_ON_CUDA(x.device(), smallBatchFits(inFeatures))
-  return true;
+std::optional<at::Tensor> gather(const Weight& weight, int64_t rows, int64_t width,
+                                 const at::Tensor& ids, at::ScalarType dtype) {
+  PARE_ON_CUDA(weight.packed.device(), gather(weight, rows, width, ids, dtype))
+  return std::nullopt;
 }
 
 namespace {
@@ -131,15 +130,11 @@ void write(const float* values, const at::Tensor& out) {
 
 }  // namespace
 
-void smallBatchLinear(const at::Tensor& x, const Weight& weight,
-                      const std::optional<at::Tensor>& bias, at::Tensor out) {
-#ifdef PARE_WITH_CUDA
-  if (x.is_cuda()) {
-    const auto offset = bias ? std::optional(bias->to(x.scalar_type()).contiguous()) : std::nullopt;
-    return cuda::smallBatchLinear(x, weight, offset, out);
-  }
-#endif
+bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::Tensor>& bias,
+            at::Tensor out) {
+  PARE_ON_CUDA(x.device(), linear(x, weight, bias, out))
   requireCpu(x.device());
+  if (x.size(0) > cpu::path().mostRows) return false;
   // One row or two in bfloat16 become float32: reading the weights takes longer. More are
   // multiplied in bfloat16, as in tiles.
   const bool half = x.size(0) > kMaxExactRows && x.scalar_type() == at::kBFloat16 &&
@@ -155,6 +150,12 @@ void smallBatchLinear(const at::Tensor& x, const Weight& weight,
                         weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
                         weight.blockSize, out.size(1), x.size(1), offset.get(), result);
   if (!direct) write(result, out);
+  return true;
+}
+
+bool linearBackward(const at::Tensor& gradOutput, const Weight& weight, at::Tensor out) {
+  PARE_ON_CUDA(out.device(), linearBackward(gradOutput, weight, out))
+  return false;
 }
 
 }  // namespace pare::nf4::backend

@@ -22,9 +22,16 @@ void dequantize(const Weight& weight, at::Tensor out);
 void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t column,
                     at::Tensor out);
 
-// Whether smallBatchLinear can take matrices of this width.
-bool smallBatchFits(const at::Tensor& x, int64_t inFeatures);
-void smallBatchLinear(const at::Tensor& x, const Weight& weight,
-                      const std::optional<at::Tensor>& bias, at::Tensor out);
+// Rows ids[0], ids[1], ... (int64) of a matrix [rows, width], decoded; nothing where there is no
+// kernel for it.
+std::optional<at::Tensor> gather(const Weight& weight, int64_t rows, int64_t width,
+                                 const at::Tensor& ids, at::ScalarType dtype);
+
+// out = x W^T + bias straight from the packed weights; false, and nothing done, where tiles of
+// decoded weights are the way, for these rows and sizes.
+bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::Tensor>& bias,
+            at::Tensor out);
+// out = gradOutput W, in the same way.
+bool linearBackward(const at::Tensor& gradOutput, const Weight& weight, at::Tensor out);
 
 }  // namespace pare::nf4::backend

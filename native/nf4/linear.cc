@@ -62,25 +62,20 @@ static void backwardByTiles(const Tensor& gradOutput, const Weight& weight, int6
   }
 }
 
-// The result, of x's dtype and with `columns` columns, of a product that is computed in another
-// dtype where that is faster: some rows at a time, so that no copy of all of x is made.
+// A product that is computed in another dtype where that is faster: some rows at a time, so that no
+// copy of all of x is made.
 template <typename Multiply>
-static Tensor inProductDtype(const Tensor& x, int64_t columns, Multiply multiply) {
+static void inProductDtype(const Tensor& x, const Tensor& out, Multiply multiply) {
   constexpr int64_t kValues = int64_t{1} << 21;
-  Tensor out = at::empty({x.size(0), columns}, x.options());
   const at::ScalarType dtype = backend::productDtype(x.device(), x.scalar_type());
-  if (dtype == x.scalar_type()) {
-    multiply(x, out);
-    return out;
-  }
-  const int64_t rows = std::max<int64_t>(64, kValues / (x.size(1) + columns));
+  if (dtype == x.scalar_type()) return multiply(x, out);
+  const int64_t rows = std::max<int64_t>(64, kValues / (x.size(1) + out.size(1)));
   for (int64_t row = 0; row < x.size(0); row += rows) {
     const int64_t count = std::min(rows, x.size(0) - row);
-    const Tensor piece = at::empty({count, columns}, x.options().dtype(dtype));
+    const Tensor piece = at::empty({count, out.size(1)}, x.options().dtype(dtype));
     multiply(x.narrow(0, row, count).to(dtype), piece);
     out.narrow(0, row, count).copy_(piece);
   }
-  return out;
 }
 
 Tensor linearForward(const Tensor& x, const Weight& weight, int64_t outFeatures, int64_t inFeatures,
@@ -89,16 +84,14 @@ Tensor linearForward(const Tensor& x, const Weight& weight, int64_t outFeatures,
     Tensor out = at::zeros({x.size(0), outFeatures}, x.options());
     return bias ? out.add_(*bias) : out;
   }
-  if (backend::smallBatchFits(x, inFeatures)) {
-    Tensor out = at::empty({x.size(0), outFeatures}, x.options());
-    backend::smallBatchLinear(x, weight, bias, out);
-    return out;
-  }
-  return inProductDtype(x, outFeatures, [&](const Tensor& rows, const Tensor& out) {
+  Tensor out = at::empty({x.size(0), outFeatures}, x.options());
+  if (backend::linear(x, weight, bias, out)) return out;
+  inProductDtype(x, out, [&](const Tensor& rows, const Tensor& result) {
     const std::optional<Tensor> converted =
         bias ? std::optional(bias->to(rows.scalar_type())) : std::nullopt;
-    forwardByTiles(rows, weight, outFeatures, inFeatures, converted, out);
+    forwardByTiles(rows, weight, outFeatures, inFeatures, converted, result);
   });
+  return out;
 }
 
 Tensor linearBackward(const Tensor& gradOutput, const Weight& weight, int64_t outFeatures,
@@ -106,9 +99,12 @@ Tensor linearBackward(const Tensor& gradOutput, const Weight& weight, int64_t ou
   if (gradOutput.numel() == 0 || inFeatures == 0) {
     return at::zeros({gradOutput.size(0), inFeatures}, gradOutput.options());
   }
-  return inProductDtype(gradOutput, inFeatures, [&](const Tensor& rows, const Tensor& out) {
-    backwardByTiles(rows, weight, outFeatures, inFeatures, out);
+  Tensor out = at::empty({gradOutput.size(0), inFeatures}, gradOutput.options());
+  if (backend::linearBackward(gradOutput, weight, out)) return out;
+  inProductDtype(gradOutput, out, [&](const Tensor& rows, const Tensor& result) {
+    backwardByTiles(rows, weight, outFeatures, inFeatures, result);
   });
+  return out;
 }
 
 }  // namespace pare::nf4

@@ -11,11 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __CUDACC__
-#define PARE_HOST_DEVICE __host__ __device__
-#else
-#define PARE_HOST_DEVICE
-#endif
+#include "../cuda/host_device.h"
 
 namespace pare::nf4 {
 

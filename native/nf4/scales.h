@@ -11,25 +11,40 @@ namespace pare::nf4 {
 constexpr int kMapSize = 256;
 constexpr int64_t kNestedBlockSize = 256;
 
+// Of one block as it lies in memory: kernels fetch it early and resolve it when it has come.
+struct StoredScale {
+  float absmax = 0;  // of the block, or of its group where nested
+  uint8_t code = 0;
+};
+
 // Absmax by block, plain or nested; plain pointers, valid where the kernel runs.
 struct Scales {
-  const float* absmax = nullptr;  // of the blocks, or of the groups of 256 where nested
+  const float* absmax = nullptr;   // of the blocks, or of the groups of 256 where nested
   const uint8_t* codes = nullptr;  // of the blocks; null where not nested
   const float* map = nullptr;      // 256 values
   float offset = 0;
 
+  PARE_HOST_DEVICE StoredScale load(int64_t block) const {
+    StoredScale stored;
+    stored.absmax = absmax[codes == nullptr ? block : block / kNestedBlockSize];
+    if (codes != nullptr) stored.code = codes[block];
+    return stored;
+  }
+
   // Product and sum are rounded apart, as the reference does: a fused multiply-add would give
   // other bits.
-  PARE_HOST_DEVICE float operator()(int64_t block) const {
-    if (codes == nullptr) return absmax[block];
+  PARE_HOST_DEVICE float resolve(const StoredScale& stored) const {
+    if (codes == nullptr) return stored.absmax;
 #ifdef __CUDA_ARCH__
-    return __fadd_rn(__fmul_rn(map[codes[block]], absmax[block / kNestedBlockSize]), offset);
+    return __fadd_rn(__fmul_rn(map[stored.code], stored.absmax), offset);
 #else
-    const double product = static_cast<double>(map[codes[block]]) *
-                           static_cast<double>(absmax[block / kNestedBlockSize]);
+    const double product =
+        static_cast<double>(map[stored.code]) * static_cast<double>(stored.absmax);
     return static_cast<float>(product) + offset;
 #endif
   }
+
+  PARE_HOST_DEVICE float operator()(int64_t block) const { return resolve(load(block)); }
 };
 
 // bitsandbytes' CPU code rounds a value to one of 65,536 steps of [-1, 1] before it looks for the

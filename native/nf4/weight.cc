@@ -122,13 +122,20 @@ Tensor dequantize(const Weight& weight, at::IntArrayRef shape, at::ScalarType dt
   return out.view(shape);
 }
 
-// Gathers the packed rows and their absmax, then decodes what was gathered; on any device.
+// By the backend's kernel, or: gathers the packed rows and their absmax, then decodes those; on any
+// device.
 Tensor embedding(const Tensor& ids, const Weight& weight, int64_t embeddingDim,
                  at::ScalarType dtype) {
   const int64_t rowBlocks = embeddingDim / weight.blockSize;
   TORCH_CHECK_VALUE(rowBlocks > 0 && embeddingDim % weight.blockSize == 0, "rows of ",
                     embeddingDim, " values do not end with blocks of ", weight.blockSize);
-  const Tensor flat = ids.reshape({-1}).to(at::kLong);
+  const Tensor flat = ids.reshape({-1}).to(at::kLong).contiguous();
+  std::vector<int64_t> shape = ids.sizes().vec();
+  shape.push_back(embeddingDim);
+  weight.check(2 * weight.packed.numel());
+  const int64_t matrixRows = 2 * weight.packed.numel() / embeddingDim;
+  const auto direct = backend::gather(weight, matrixRows, embeddingDim, flat, dtype);
+  if (direct) return direct->view(shape);
   const auto rowsOf = [&](const Tensor& values, int64_t width) {
     return values.view({-1, width}).index_select(0, flat);
   };
@@ -143,8 +150,6 @@ Tensor embedding(const Tensor& ids, const Weight& weight, int64_t embeddingDim,
                       .add(weight.nestedOffset);
   }
   rows.absmax = rows.absmax.view({-1});
-  std::vector<int64_t> shape = ids.sizes().vec();
-  shape.push_back(embeddingDim);
   return dequantize(rows, shape, dtype);
 }
 

@@ -12,14 +12,21 @@
 #include <limits>
 
 #include "../bridge/rooms.h"
+#include "adamw_8bit.h"
 #include "dynamic_map.h"
+#ifdef PARE_WITH_CUDA
+#include <c10/core/DeviceGuard.h>
+#include <c10/cuda/CUDAException.h>
+
+#include "../cuda/tensors.h"
+#include "cuda/adamw_8bit.h"
+#endif
 
 namespace pare {
 
 using at::Tensor;
 using Tensors = std::vector<Tensor>;
-
-static constexpr int64_t kBlock = 256;
+using namespace blockwise;
 
 // The dynamic map with its inverse. A value's upper 16 bits name a bucket that holds at most one
 // boundary between entries, so the nearest entry costs one look-up and one comparison.
@@ -31,7 +38,8 @@ class Map {
     std::copy_n(map.const_data_ptr<float>(), 256, values_.begin());
     for (uint32_t bucket = 0; bucket < start_.size(); bucket++) {
       const bool negative = bucket >= 0x8000;
-      start_[bucket] = search(std::bit_cast<float>(bucket << 16 | (negative ? 0xffffu : 0u)));
+      start_[bucket] = blockwise::nearest(
+          values_.data(), std::bit_cast<float>(bucket << 16 | (negative ? 0xffffu : 0u)));
     }
   }
 
@@ -40,19 +48,10 @@ class Map {
   // The nearest entry, the lower one on a tie.
   uint8_t nearest(float value) const {
     const uint8_t code = start_[std::bit_cast<uint32_t>(value) >> 16];
-    return code + static_cast<uint8_t>(nextIsNearer(code, value));
+    return code + static_cast<uint8_t>(nextIsNearer(values_.data(), code, value));
   }
 
  private:
-  bool nextIsNearer(uint8_t code, float value) const {
-    return std::abs(value - values_[code + 1]) < std::abs(value - values_[code]);
-  }
-  uint8_t search(float value) const {
-    uint8_t code = 0;
-    while (nextIsNearer(code, value)) code++;
-    return code;
-  }
-
   // Behind the last entry stands one that is never nearer: no branch, which would often be missed.
   std::array<float, 257> values_;
   std::array<uint8_t, 65536> start_;
@@ -74,33 +73,10 @@ struct Moment {
       std::fill_n(codes, count, 0);
       return;
     }
-    // In a block of the smallest subnormals the reciprocal is infinite: those count as its largest.
     const float reciprocal = 1 / largest;
-    for (int64_t i = 0; i < count; i++) {
-      codes[i] = map.nearest(std::clamp(values[i] * reciprocal, -1.0f, 1.0f));
-    }
+    for (int64_t i = 0; i < count; i++) codes[i] = map.nearest(normalized(values[i], reciprocal));
   }
 };
-
-struct Step {
-  float beta1, beta2, gradient1, gradient2, rate, correction2, decay, eps;
-
-  Step(double lr, double beta1, double beta2, double weightDecay, double eps, double step)
-      : beta1(beta1),
-        beta2(beta2),
-        gradient1(1 - beta1),
-        gradient2(1 - beta2),
-        rate(-lr / (1 - std::pow(beta1, step))),
-        correction2(std::sqrt(1 - std::pow(beta2, step))),
-        decay(1 - lr * weightDecay),
-        eps(eps) {}
-};
-
-// As the fused instruction of libtorch's vectors, on processors without it, too: the double product
-// of floats is exact. That the sum is rounded twice shows once in 2^29.
-static inline float multiplyAdd(float a, float b, float c) {
-  return static_cast<float>(static_cast<double>(a) * b + c);
-}
 
 template <typename T>
 static void updateBlock(const Step& s, T* parameter, const T* gradient, const Moment& first,
@@ -110,12 +86,8 @@ static void updateBlock(const Step& s, T* parameter, const T* gradient, const Mo
   first.unpack(isSigned, m, count);
   second.unpack(isUnsigned, v, count);
   for (int64_t i = 0; i < count; i++) {
-    const auto g = static_cast<float>(gradient[i]);
-    m[i] = multiplyAdd(s.gradient1, g, m[i] * s.beta1);
-    v[i] = multiplyAdd(s.gradient2 * g, g, v[i] * s.beta2);
-    const float scale = std::sqrt(v[i]) / s.correction2 + s.eps;
-    const float decayed = static_cast<float>(parameter[i]) * s.decay;
-    parameter[i] = static_cast<T>(decayed + s.rate * m[i] / scale);
+    parameter[i] = static_cast<T>(blockwise::update(s, static_cast<float>(parameter[i]),
+                                                    static_cast<float>(gradient[i]), m[i], v[i]));
   }
   first.pack(isSigned, m, count);
   second.pack(isUnsigned, v, count);
@@ -141,10 +113,46 @@ static void update(const Step& s, const Tensor& parameter, const Tensor& gradien
   });
 }
 
+#ifdef PARE_WITH_CUDA
+static void updateOnCuda(const Settings& settings, const Tensor& parameter, const Tensor& gradient,
+                         const Tensor& codes1, const Tensor& codes2, const Tensor& absmax1,
+                         const Tensor& absmax2, const Tensor& step) {
+  static const Maps maps = [] {
+    Maps made;
+    std::copy_n(dynamicMap(true).const_data_ptr<float>(), kCodes, made.isSigned);
+    std::copy_n(dynamicMap(false).const_data_ptr<float>(), kCodes, made.isUnsigned);
+    return made;
+  }();
+  const c10::DeviceGuard guard(parameter.device());
+  updateOnDevice(parameter.mutable_data_ptr(), gradient.const_data_ptr(),
+                 pare::cuda::elementOf(parameter), parameter.numel(),
+                 pare::cuda::isAligned(parameter) && pare::cuda::isAligned(gradient),
+                 {codes1.mutable_data_ptr<uint8_t>(), absmax1.mutable_data_ptr<float>()},
+                 {codes2.mutable_data_ptr<uint8_t>(), absmax2.mutable_data_ptr<float>()},
+                 step.const_data_ptr<float>(), settings, maps, pare::cuda::streamOf(parameter));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+#endif
+
+static bool hasKernel(const Tensor& parameter) {
+#ifdef PARE_WITH_CUDA
+  if (parameter.is_cuda()) return true;
+#endif
+  return parameter.is_cpu();
+}
+
 static void check(const Tensor& parameter, const Tensor& gradient, const Tensor& codes1,
-                  const Tensor& codes2, const Tensor& absmax1, const Tensor& absmax2) {
-  TORCH_CHECK_VALUE(parameter.is_cpu(),
-                    "8-bit AdamW is for parameters on the CPU, not on ", parameter.device());
+                  const Tensor& codes2, const Tensor& absmax1, const Tensor& absmax2,
+                  const Tensor& step) {
+  TORCH_CHECK_VALUE(hasKernel(parameter), "8-bit AdamW has no kernel for ", parameter.device(),
+                    " in this build: take adamw, or rebuild with nvcc and a CUDA libtorch");
+  for (const Tensor& state : {gradient, codes1, codes2, absmax1, absmax2, step}) {
+    TORCH_CHECK_VALUE(state.device() == parameter.device(), "8-bit AdamW: a parameter is on ",
+                      parameter.device(), ", its gradient or state on ", state.device());
+  }
+  TORCH_CHECK_VALUE(step.scalar_type() == at::kFloat && step.numel() == 1,
+                    "expected the step as a float32 scalar, got ", step.sizes(), " ",
+                    step.scalar_type());
   const auto dtype = parameter.scalar_type();
   TORCH_CHECK_VALUE(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf,
                     "8-bit AdamW is for float32, bfloat16 and float16, not ", dtype);
@@ -154,10 +162,9 @@ static void check(const Tensor& parameter, const Tensor& gradient, const Tensor&
                     gradient.scalar_type());
   const int64_t count = parameter.numel();
   for (const Tensor& codes : {codes1, codes2}) {
-    TORCH_CHECK_VALUE(codes.scalar_type() == at::kByte && codes.numel() == count &&
-                          codes.is_contiguous(),
-                      "expected ", count, " codes as uint8, got ", codes.sizes(), " ",
-                      codes.scalar_type());
+    TORCH_CHECK_VALUE(
+        codes.scalar_type() == at::kByte && codes.numel() == count && codes.is_contiguous(),
+        "expected ", count, " codes as uint8, got ", codes.sizes(), " ", codes.scalar_type());
   }
   for (const Tensor& absmax : {absmax1, absmax2}) {
     TORCH_CHECK_VALUE(absmax.scalar_type() == at::kFloat && absmax.is_contiguous() &&
@@ -176,7 +183,7 @@ static void adamw8bit(const Tensors& parameters, const Tensors& codes1, const Te
   for (size_t i = 0; i < parameters.size(); i++) {
     const Tensor& gradient = parameters[i].grad();
     if (gradient.defined()) {
-      check(parameters[i], gradient, codes1[i], codes2[i], absmax1[i], absmax2[i]);
+      check(parameters[i], gradient, codes1[i], codes2[i], absmax1[i], absmax2[i], steps[i]);
     }
   }
   for (size_t i = 0; i < parameters.size(); i++) {
@@ -184,15 +191,29 @@ static void adamw8bit(const Tensors& parameters, const Tensors& codes1, const Te
     if (!parameter.grad().defined()) continue;
     const Tensor gradient = parameter.grad().contiguous();
     steps[i].add_(1);
-    const Step step(lr, beta1, beta2, weightDecay, eps, steps[i].item().toDouble());
+#ifdef PARE_WITH_CUDA
+    if (parameter.is_cuda()) {
+      updateOnCuda({lr, beta1, beta2, weightDecay, eps}, parameter, gradient, codes1[i], codes2[i],
+                   absmax1[i], absmax2[i], steps[i]);
+      parameter.unsafeGetTensorImpl()->bump_version();
+      continue;
+    }
+#endif
+    const Step step = stepOf(lr, beta1, beta2, weightDecay, eps, steps[i].item().toDouble());
     const auto run = [&](auto zero) {
       update<decltype(zero)>(step, parameter, gradient, codes1[i], codes2[i], absmax1[i],
                              absmax2[i]);
     };
     switch (parameter.scalar_type()) {
-      case at::kFloat: run(float{}); break;
-      case at::kBFloat16: run(at::BFloat16{}); break;
-      default: run(at::Half{}); break;
+      case at::kFloat:
+        run(float{});
+        break;
+      case at::kBFloat16:
+        run(at::BFloat16{});
+        break;
+      default:
+        run(at::Half{});
+        break;
     }
     // For autograd, which would not see that a value it saved is another now.
     parameter.unsafeGetTensorImpl()->bump_version();

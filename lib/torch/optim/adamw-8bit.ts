@@ -3,7 +3,7 @@ import { zeros } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
 import { AdamW } from './adamw';
-import { Optimizer, OptimizerError, type AdamWOptions, type ParameterGroup } from './optimizer';
+import { Optimizer, type AdamWOptions, type ParameterGroup } from './optimizer';
 
 /** bitsandbytes' `min_8bit_size`: float32 parameters of fewer elements keep float32 moments. */
 const minElements = 4096;
@@ -22,7 +22,8 @@ const states = ['state1', 'state2', 'absmax1', 'absmax2', 'step'] as const;
 
 /**
  * AdamW with both moments in 8 bits, blockwise (Dettmers et al. 2022): 2 bytes a parameter instead
- * of 8. As bitsandbytes' `AdamW8bit`, on the CPU; the moments are rounded to the nearest value of
+ * of 8. As bitsandbytes' `AdamW8bit`, on the CPU
+ * and, in a build with nvcc, on CUDA; the moments are rounded to the nearest value of
  * the dynamic map, as its CUDA kernel does (its CPU code rounds them to 16 bits of [-1, 1] first
  * and so turns zeros into small moments). Parameters in float32 of fewer than 4,096 elements are
  * left to {@link AdamW}.
@@ -34,7 +35,6 @@ export class AdamW8bit extends Optimizer {
   readonly #betas: readonly [number, number];
   readonly #eps: number;
 
-  /** @throws OptimizerError naming a parameter that is not on the CPU */
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
     super();
     this.parameters = groups.flatMap(({ parameters }) => [...parameters.values()]);
@@ -54,9 +54,7 @@ export class AdamW8bit extends Optimizer {
       const { parameters, weightDecay } = part(group, false);
       return {
         weightDecay,
-        slots: new Map(
-          Array.from(parameters, ([name, parameter]) => [name, slotOf(name, parameter)]),
-        ),
+        slots: new Map(Array.from(parameters, ([name, parameter]) => [name, slotOf(parameter)])),
       };
     });
   }
@@ -94,20 +92,16 @@ export class AdamW8bit extends Optimizer {
   }
 }
 
-function slotOf(name: string, parameter: Tensor): Slot {
-  if (parameter.device !== 'cpu') {
-    throw new OptimizerError(
-      `${name} is on ${parameter.device}: 8-bit AdamW is for the CPU so far; take adamw`,
-    );
-  }
-  const codes = (): Tensor => keep(zeros(parameter.shape, { dtype: 'uint8' }));
-  const absmax = (): Tensor => keep(zeros([Math.ceil(parameter.numel / blockSize)]));
+function slotOf(parameter: Tensor): Slot {
+  const { device } = parameter;
+  const codes = (): Tensor => keep(zeros(parameter.shape, { dtype: 'uint8', device }));
+  const absmax = (): Tensor => keep(zeros([Math.ceil(parameter.numel / blockSize)], { device }));
   return {
     parameter,
     state1: codes(),
     state2: codes(),
     absmax1: absmax(),
     absmax2: absmax(),
-    step: keep(zeros([])),
+    step: keep(zeros([], { device })),
   };
 }

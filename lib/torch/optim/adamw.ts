@@ -33,7 +33,7 @@ export class AdamW extends Optimizer {
             parameter,
             expAvg: keep(zerosLike(parameter)),
             expAvgSq: keep(zerosLike(parameter)),
-            step: keep(zeros([])),
+            step: keep(zeros([], { device: parameter.device })),
           },
         ]),
       ),

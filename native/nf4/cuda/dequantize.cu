@@ -1,4 +1,7 @@
-#include "elements.cuh"
+#undef NDEBUG  // ids out of range are told in every build
+#include <cassert>
+
+#include "decode.cuh"
 
 namespace pare::nf4::cuda {
 
@@ -10,6 +13,15 @@ struct Tile {
   int64_t rows;
   int64_t column;
   int64_t columns;
+  const int64_t* ids = nullptr;  // where not null, the matrix's rows in place of row, row + 1, ...
+  int64_t matrixRows = 0;        // that they must be below
+
+  __device__ int64_t start(int64_t at) const {
+    if (ids == nullptr) return (row + at) * width + column;
+    const int64_t id = ids[at];
+    assert(id >= 0 && id < matrixRows && "index out of range in the 4-bit embedding");
+    return id * width;
+  }
 };
 
 // A thread's place: rows in the grid's second dimension, items of a row in its first, so that no
@@ -32,7 +44,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   const Place place;
   for (int64_t row = place.row; row < tile.rows; row += place.rowStep) {
-    const int64_t start = (tile.row + row) * tile.width + tile.column;
+    const int64_t start = tile.start(row);
     for (int64_t i = place.item * kVector; i < tile.columns; i += place.itemStep * kVector) {
       const int64_t position = start + i;
       const uint32_t word = *reinterpret_cast<const uint32_t*>(packed + position / 2);
@@ -52,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   const Place place;
   for (int64_t row = place.row; row < tile.rows; row += place.rowStep) {
-    const int64_t start = (tile.row + row) * tile.width + tile.column;
+    const int64_t start = tile.start(row);
     for (int64_t i = place.item; i < tile.columns; i += place.itemStep) {
       const int64_t position = start + i;
       const float value = code[unpack(packed, position)] * scales(position >> blockShift);
@@ -61,33 +73,38 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-static int log2Of(int64_t powerOfTwo) {
-  int shift = 0;
-  while ((int64_t{1} << shift) < powerOfTwo) shift++;
-  return shift;
+static void decode(const uint8_t* packed, const Scales& scales, int64_t blockSize, const Tile& tile,
+                   void* out, Element element, cudaStream_t stream) {
+  if (tile.rows == 0 || tile.columns == 0) return;
+  const bool whole =
+      tile.width % kVector == 0 && tile.column % kVector == 0 && tile.columns % kVector == 0;
+  const int64_t items = tile.columns / (whole ? kVector : 1);
+  constexpr int64_t kMaxGrid = 65535;
+  const int64_t wanted = (items + kThreads - 1) / kThreads;
+  const dim3 grid(static_cast<unsigned>(wanted < kMaxGrid ? wanted : kMaxGrid),
+                  static_cast<unsigned>(tile.rows < kMaxGrid ? tile.rows : kMaxGrid));
+  const int shift = log2Of(blockSize);
+  dispatch(element, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    T* values = static_cast<T*>(out);
+    if (whole) {
+      launch(dequantizeVectors<T>, grid, kThreads, 0, stream, packed, scales, shift, tile, values);
+    } else {
+      launch(dequantizeSingles<T>, grid, kThreads, 0, stream, packed, scales, shift, tile, values);
+    }
+  });
 }
 
 void dequantizeTile(const uint8_t* packed, const Scales& scales, int64_t blockSize, int64_t width,
                     int64_t row, int64_t rows, int64_t column, int64_t columns, void* tile,
                     Element element, cudaStream_t stream) {
-  const Tile shape{width, row, rows, column, columns};
-  if (rows == 0 || columns == 0) return;
-  const bool whole = width % kVector == 0 && column % kVector == 0 && columns % kVector == 0;
-  const int64_t items = columns / (whole ? kVector : 1);
-  constexpr int64_t kMaxGrid = 65535;
-  const int64_t wanted = (items + kThreads - 1) / kThreads;
-  const dim3 grid(static_cast<unsigned>(wanted < kMaxGrid ? wanted : kMaxGrid),
-                  static_cast<unsigned>(rows < kMaxGrid ? rows : kMaxGrid));
-  const int shift = log2Of(blockSize);
-  dispatch(element, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    T* out = static_cast<T*>(tile);
-    if (whole) {
-      dequantizeVectors<T><<<grid, kThreads, 0, stream>>>(packed, scales, shift, shape, out);
-    } else {
-      dequantizeSingles<T><<<grid, kThreads, 0, stream>>>(packed, scales, shift, shape, out);
-    }
-  });
+  decode(packed, scales, blockSize, {width, row, rows, column, columns}, tile, element, stream);
+}
+
+void gatherRows(const uint8_t* packed, const Scales& scales, int64_t blockSize, int64_t rows,
+                int64_t width, const int64_t* ids, int64_t count, void* out, Element element,
+                cudaStream_t stream) {
+  decode(packed, scales, blockSize, {width, 0, count, 0, width, ids, rows}, out, element, stream);
 }
 
 }  // namespace pare::nf4::cuda

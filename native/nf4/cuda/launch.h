@@ -11,8 +11,10 @@ void quantizeAbsmax(const at::Tensor& values, const at::Tensor& map, at::Tensor 
 void dequantize(const Weight& weight, int64_t first, at::Tensor out);
 void dequantizeTile(const Weight& weight, int64_t width, int64_t row, int64_t column,
                     at::Tensor out);
-bool smallBatchFits(int64_t inFeatures);
-void smallBatchLinear(const at::Tensor& x, const Weight& weight,
-                      const std::optional<at::Tensor>& bias, at::Tensor out);
+at::Tensor gather(const Weight& weight, int64_t rows, int64_t width, const at::Tensor& ids,
+                  at::ScalarType dtype);
+bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::Tensor>& bias,
+            at::Tensor out);
+bool linearBackward(const at::Tensor& gradOutput, const Weight& weight, at::Tensor out);
 
 }  // namespace pare::nf4::cuda

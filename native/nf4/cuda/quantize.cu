@@ -1,4 +1,4 @@
-#include "elements.cuh"
+#include "decode.cuh"
 
 namespace pare::nf4::cuda {
 
@@ -71,8 +71,8 @@ static void launchQuantize(const void* values, int64_t count, int64_t blockSize,
   const int64_t blocks = (count + blockSize - 1) / blockSize;
   constexpr int64_t perGrid = kThreads / Lanes;
   const auto grid = static_cast<unsigned>((blocks + perGrid - 1) / perGrid);
-  quantizeKernel<T, Lanes><<<grid, kThreads, 0, stream>>>(static_cast<const T*>(values), count,
-                                                          blockSize, packed, absmax);
+  launch(quantizeKernel<T, Lanes>, grid, kThreads, 0, stream, static_cast<const T*>(values), count,
+         blockSize, packed, absmax);
 }
 
 void quantize(const void* values, Element element, int64_t count, int64_t blockSize,
@@ -120,7 +120,7 @@ void quantizeAbsmax(const float* values, int64_t count, const float* map, uint8_
                     float* groupAbsmax, cudaStream_t stream) {
   constexpr int64_t perGrid = kNestedBlockSize * (kThreads / kWarp);
   const auto grid = static_cast<unsigned>((count + perGrid - 1) / perGrid);
-  quantizeAbsmaxKernel<<<grid, kThreads, 0, stream>>>(values, count, map, codes, groupAbsmax);
+  launch(quantizeAbsmaxKernel, grid, kThreads, 0, stream, values, count, map, codes, groupAbsmax);
 }
 
 }  // namespace pare::nf4::cuda

@@ -3,10 +3,14 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
 
-#include "kernels.h"
+#include <cstring>
+#include <type_traits>
 
-namespace pare::nf4::cuda {
+#include "element.h"
+
+namespace pare::cuda {
 
 constexpr int kVector = 8;
 
@@ -27,6 +31,20 @@ __device__ inline __nv_bfloat16 fromFloat(float value) {
 template <>
 __device__ inline __half fromFloat(float value) {
   return __float2half_rn(value);
+}
+
+// Two values, the first in the lower half, rounded as fromFloat does.
+template <typename T>
+__device__ inline uint32_t packPair(float first, float second) {
+  uint32_t pair;
+  if constexpr (std::is_same_v<T, __half>) {
+    const __half2 both = __floats2half2_rn(first, second);
+    memcpy(&pair, &both, sizeof pair);
+  } else {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(first, second);
+    memcpy(&pair, &both, sizeof pair);
+  }
+  return pair;
 }
 
 // Eight values as 128-bit words: two for float32, one for the halves.
@@ -50,15 +68,15 @@ __device__ inline void loadVector(const T* from, float (&values)[kVector]) {
 
 template <typename T>
 __device__ inline void storeVector(T* to, const float (&values)[kVector]) {
-  constexpr int words = sizeof(Vector<T>) / sizeof(uint4);
-  union {
-    uint4 raw[words];
-    Vector<T> vector;
-  };
-#pragma unroll
-  for (int i = 0; i < kVector; i++) vector.values[i] = fromFloat<T>(values[i]);
-#pragma unroll
-  for (int i = 0; i < words; i++) reinterpret_cast<uint4*>(to)[i] = raw[i];
+  if constexpr (std::is_same_v<T, float>) {
+    auto* words = reinterpret_cast<float4*>(to);
+    words[0] = make_float4(values[0], values[1], values[2], values[3]);
+    words[1] = make_float4(values[4], values[5], values[6], values[7]);
+  } else {
+    *reinterpret_cast<uint4*>(to) =
+        make_uint4(packPair<T>(values[0], values[1]), packPair<T>(values[2], values[3]),
+                   packPair<T>(values[4], values[5]), packPair<T>(values[6], values[7]));
+  }
 }
 
 // Calls `body` with a null pointer of the element's type.
@@ -74,25 +92,4 @@ void dispatch(Element element, Body body) {
   }
 }
 
-// The codebook in shared memory: 16 values in 16 banks, so that the lanes of a warp look up
-// different entries without conflict. The caller synchronises.
-__device__ inline void loadCodebook(float* shared) {
-  // Constant indices: a table indexed at run time would live in local memory.
-#pragma unroll
-  for (int i = 0; i < kCodebookSize; i++) {
-    if (threadIdx.x == i) shared[i] = codebook(i);
-  }
-}
-
-// Two indices a byte, the high nibble first, times `scale`.
-__device__ inline void decodeVector(uint32_t word, const float* code, float scale,
-                                    float (&values)[kVector]) {
-#pragma unroll
-  for (int i = 0; i < kVector / 2; i++) {
-    const uint32_t byte = word >> (8 * i) & 255;
-    values[2 * i] = code[byte >> 4] * scale;
-    values[2 * i + 1] = code[byte & 15] * scale;
-  }
-}
-
-}  // namespace pare::nf4::cuda
+}  // namespace pare::cuda
