@@ -25,12 +25,17 @@ function addonInputs(libtorch) {
     __filename,
   ];
   const library = fs.statSync(path.join(libtorch.root, 'lib', 'libtorch_cpu.so'));
-  const { CXX, CXXFLAGS, CUDACXX } = process.env;
+  const { CXX, CXXFLAGS, CUDACXX, CUDAARCHS } = process.env;
   return hashFiles(ROOT, files, {
     libtorch: [libtorch.root, libtorch.version, libtorch.cuda, library.size, library.mtimeMs],
     headers: [require('node-addon-api').version, require('node-api-headers/package.json').version],
-    compilers: [CXX, CXXFLAGS, CUDACXX, ...(libtorch.cuda ? [findNvcc()] : [])],
+    compilers: [CXX, CXXFLAGS, CUDACXX, CUDAARCHS, ...(hasKernels(libtorch) ? [findNvcc()] : [])],
   });
+}
+
+/** Whether the CUDA kernels are built in: with a CUDA libtorch, or where PARE_CUDA_KERNELS=1 asks. */
+function hasKernels(libtorch) {
+  return libtorch.cuda || process.env.PARE_CUDA_KERNELS === '1';
 }
 
 /** nvcc on the PATH or in the toolkit's usual place; empty if there is none. */
@@ -63,7 +68,8 @@ async function compile(libtorch, { folder, addon, extra = {} }) {
   const definitions = {
     LIBTORCH: libtorch.root,
     NODE_ADDON_API: require('node-addon-api').include_dir,
-    CMAKE_CUDA_COMPILER: libtorch.cuda ? findNvcc() : '',
+    CMAKE_CUDA_COMPILER: hasKernels(libtorch) ? findNvcc() : '',
+    PARE_CUDA_KERNELS: hasKernels(libtorch) && !libtorch.cuda ? 'ON' : 'OFF',
     ...extra,
   };
   const cmake = (command, onLine) =>

@@ -58,6 +58,11 @@ function isOld({ version }) {
 function wantsCuda(env = process.env) {
   if (env.PARE_CUDA === '1') return true;
   if (env.PARE_CUDA === '0') return false;
+  return hasGpu(env);
+}
+
+/** Whether an NVIDIA GPU is there. */
+function hasGpu(env = process.env) {
   if (fs.existsSync('/dev/nvidia0')) return true;
   const probe = spawnSync('nvidia-smi', ['-L'], { env, encoding: 'utf8' });
   return probe.status === 0 && /^GPU \d/m.test(probe.stdout);
@@ -136,4 +141,4 @@ async function ensureLibtorch(options = {}) {
   );
 }
 
-module.exports = { findLibtorch, ensureLibtorch, wantsCuda, cacheFolder };
+module.exports = { findLibtorch, ensureLibtorch, wantsCuda, hasGpu, cacheFolder };

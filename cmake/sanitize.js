@@ -10,9 +10,12 @@ const { ROOT, BUILD, compile } = require('./build.js');
 const { findLibtorch } = require('./libtorch.js');
 const { withLock } = require('./lock.js');
 
-/** Suites that call into native/; the rest reach it through these rooms. CUDA's are none of it. */
-const suites = ['test/nf4', 'test/torch', 'test/lora/lora.test.ts'];
-const without = ['--testPathIgnorePatterns', '/node_modules/', 'test/nf4/cuda'];
+/**
+ * Suites that call into native/; the rest reach it through these rooms. CUDA's kernels are watched,
+ * too, where they run on this machine: in test/cuda-emulator's program.
+ */
+const suites = ['test/nf4', 'test/torch', 'test/lora/lora.test.ts', 'test/cuda-emulator'];
+const without = ['--testPathIgnorePatterns', '/node_modules/', 'cuda(-compile)?\\.test'];
 
 function library(name) {
   const compiler = process.env.CXX ?? 'g++';
@@ -40,6 +43,7 @@ async function main() {
     env: {
       ...process.env,
       PARE_ADDON: addon,
+      PARE_EMULATOR: 'address',
       LD_PRELOAD: [library('libasan.so'), library('libubsan.so')].join(':'),
       // Node ends without freeing all; tests ask for more memory than there is, and look at how
       // much the process has.

@@ -20,6 +20,9 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::registerAdamW8bit(registry);
   pare::registerIo(registry);
   pare::registerNf4(registry);
+#ifdef PARE_WITH_CUDA
+  pare::registerCuda(registry);
+#endif
   return exports;
 }
 

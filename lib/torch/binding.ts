@@ -48,6 +48,13 @@ export interface Binding {
   setNumThreads(n: number): Result<true>;
   torchVersion(): string;
   cudaIsAvailable(): boolean;
+  // native/cuda/register.cc; absent from builds without nvcc
+  cudaSynchronize?: () => Result<true>;
+  cudaDeviceName?: () => Result<string>;
+  cudaGraphBegin?: () => Result<number>;
+  cudaGraphEnd?: (graph: number) => Result<true>;
+  cudaGraphReplay?: (graph: number) => Result<true>;
+  cudaGraphRelease?: (graph: number) => Result<true>;
   // native/bridge/autograd.cc
   setGradEnabled(enabled: boolean): Result<true>;
   isGradEnabled(): boolean;

@@ -132,6 +132,3 @@ export function setNumThreads(n: number): void {
 export function torchVersion(): string {
   return binding.torchVersion();
 }
-export function cudaIsAvailable(): boolean {
-  return binding.cudaIsAvailable();
-}

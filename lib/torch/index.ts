@@ -1,4 +1,5 @@
 export * from './create';
+export { cudaDeviceName, CudaGraph, cudaIsAvailable, cudaSynchronize } from './cuda';
 export { dtypes, dtypeSize, type DType } from './dtype';
 export { TorchError } from './binding';
 export { Tensor, type TypedArray } from './tensor';

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -76,6 +77,7 @@ struct Entry {
 struct State {
   TensorTable tensors;
   std::vector<at::Generator> generators;
+  std::vector<std::shared_ptr<void>> graphs;  // of native/cuda, which a CPU build lacks
   std::deque<Entry> entries;  // a deque: the addresses stay
   std::string error;          // of the call that last failed; read once by TypeScript
 };

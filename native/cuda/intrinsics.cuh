@@ -26,7 +26,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                          cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   }
-  kernel<<<grid, threads, shared, stream> > >(args...);
+  // clang-format off
+  kernel<<<grid, threads, shared, stream>>>(args...);
+  // clang-format on
 }
 
 // Aligned to 16 bytes; as large as the launch said.

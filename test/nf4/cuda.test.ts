@@ -1,35 +1,14 @@
 /** On a machine with a GPU: its kernels against the CPU's, which are tested against bitsandbytes. */
-import { dequantizeNf4, matmul4bit, quantizeNf4, type BlockSize } from '../../lib/nf4';
 import {
-  backward,
-  cudaIsAvailable,
-  functional as F,
-  ones,
-  scope,
-  tensor,
-  type Tensor,
-} from '../../lib/torch';
+  dequantizeNf4,
+  embedding4bit,
+  matmul4bit,
+  quantizeNf4,
+  type BlockSize,
+} from '../../lib/nf4';
+import { backward, functional as F, scope, tensor } from '../../lib/torch';
+import { gpu, onGpu } from '../gpu';
 import { base64, float32, relativeError, sha256, valuesTensor, vectors } from './vectors';
-
-/** Why the tests cannot run here; undefined where they can. */
-function obstacle(): string | undefined {
-  if (!cudaIsAvailable()) return 'needs an NVIDIA GPU and a CUDA build of libtorch';
-  try {
-    scope(() => void quantizeNf4(gpu(ones([64]))));
-    return undefined;
-  } catch (error) {
-    // A CUDA build of libtorch without nvcc; any other failure is the tests' to report.
-    return /no kernels/.test(String(error)) ? 'the addon was built without nvcc' : undefined;
-  }
-}
-
-function gpu(value: Tensor): Tensor {
-  return value.to(value.dtype, 'cuda');
-}
-
-const reason = obstacle();
-if (reason !== undefined) console.warn(`skipped: ${reason}`);
-const onGpu = reason === undefined ? test : test.skip;
 
 const dtypes = ['float32', 'bfloat16', 'float16'] as const;
 const blockSizes: BlockSize[] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
@@ -76,7 +55,9 @@ describe.each(dtypes)('%s', (dtype) => {
     [5, 7], // decoded value by value
     [129, 96], // rows that do not fill a warp's read
     [128, 4096],
-    [5000, 4104], // more than one tile, no direct product
+    [264, 1088], // edges of every tile on tensor cores
+    [5000, 4104], // more than one tile of the library's product, nothing straight from the packed weight
+    [4096, 4096],
   ])('the product and its gradient, weight [%d, %d]', (outFeatures, inFeatures) => {
     scope(() => {
       const { packed, quantState } = quantizeNf4(
@@ -84,7 +65,7 @@ describe.each(dtypes)('%s', (dtype) => {
       );
       const dense = dequantizeNf4(packed, quantState, 'float32');
       const bias = gpu(valuesTensor([outFeatures], dtype, 2));
-      for (const batch of [1, 2, 3, 4, 7, 8, 9, 40]) {
+      for (const batch of [1, 2, 3, 4, 7, 8, 9, 16, 17, 33, 64, 65, 130, 256, 257]) {
         const x = gpu(valuesTensor([batch, inFeatures], dtype, 3));
         x.requiresGrad = true;
         const y = matmul4bit(x, packed, quantState, bias);
@@ -95,6 +76,40 @@ describe.each(dtypes)('%s', (dtype) => {
         const dx = gradient.to('float32').matmul(dense);
         expect(relativeError(x.grad!.to('float32', 'cpu'), dx.toArray())).toBeLessThan(tolerance);
       }
+    });
+  });
+
+  onGpu.each(blockSizes)('products and gradients with blocks of %d', (blockSize) => {
+    scope(() => {
+      for (const doubleQuant of [false, true]) {
+        const { packed, quantState } = quantizeNf4(gpu(valuesTensor([72, 192], dtype, 6)), {
+          blockSize,
+          doubleQuant,
+        });
+        const dense = dequantizeNf4(packed, quantState, 'float32');
+        for (const batch of [1, 8, 24]) {
+          const x = gpu(valuesTensor([batch, 192], dtype, 7));
+          x.requiresGrad = true;
+          const y = matmul4bit(x, packed, quantState);
+          const expected = F.linear(x.detach().to('float32'), dense);
+          expect(relativeError(y.to('float32', 'cpu'), expected.toArray())).toBeLessThan(tolerance);
+          const gradient = gpu(valuesTensor([batch, 72], dtype, 8));
+          backward(y, gradient);
+          const dx = gradient.to('float32').matmul(dense);
+          expect(relativeError(x.grad!.to('float32', 'cpu'), dx.toArray())).toBeLessThan(tolerance);
+        }
+      }
+    });
+  });
+
+  onGpu('rows of an embedding: the same bytes', () => {
+    scope(() => {
+      const { packed, quantState } = quantizeNf4(valuesTensor([150, 128], dtype, 9));
+      const ids = tensor([149, 0, 3, 3, 77], { dtype: 'int64' });
+      const there = quantizeNf4(gpu(valuesTensor([150, 128], dtype, 9)));
+      const rows = embedding4bit(gpu(ids), there.packed, there.quantState, dtype);
+      const own = dequantizeNf4(packed, quantState, dtype).indexSelect(0, ids);
+      expect(sha256(rows.to(dtype, 'cpu'))).toBe(sha256(own));
     });
   });
 });
