@@ -103,13 +103,13 @@ Buffers gather(Case& c) {
 Buffers smallBatch(Case& c) {
   const Element element = c.element();
   const int64_t rows = c.next(), outFeatures = c.next(), inFeatures = c.next(),
-                blockSize = c.next();
+                blockSize = c.next(), multiprocessors = c.next();
   const nf4::Scales scales = scalesOf(c, 2);
   Buffers out;
   out.emplace_back(rows * outFeatures * sizeOf(element));
   kernels::smallBatchLinear(c.in[0].bytes.get(), element, rows, c.in[1].as<uint8_t>(), scales,
                             blockSize, outFeatures, inFeatures, c.in[5].bytes.get(),
-                            out[0].bytes.get(), nullptr);
+                            out[0].bytes.get(), multiprocessors, nullptr);
   return out;
 }
 

@@ -43,7 +43,8 @@ bool smallBatchFits(Element element, int64_t outFeatures, int64_t inFeatures);
 // products of an entry of the codebook rounded to that type and of absmax in float32.
 void smallBatchLinear(const void* x, Element element, int64_t batch, const uint8_t* packed,
                       const Scales& scales, int64_t blockSize, int64_t outFeatures,
-                      int64_t inFeatures, const void* bias, void* out, cudaStream_t stream);
+                      int64_t inFeatures, const void* bias, void* out, int64_t multiprocessors,
+                      cudaStream_t stream);
 
 // Into how many parts a sum of `depth` products is split so that a matrix of rows x columns keeps
 // this many multiprocessors busy. More than one need float32 [splits, rows, columns] as `partial`.

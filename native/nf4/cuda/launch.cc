@@ -67,12 +67,16 @@ static bool tensorCoreFits(const Tensor& left, const Tensor& out, int64_t inFeat
          inFeatures % kTensorCoreIn == 0 && left.size(1) < kMost && out.size(1) < kMost;
 }
 
+static int64_t multiprocessorsOf(const Tensor& tensor) {
+  int count = 0;
+  C10_CUDA_CHECK(
+      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, tensor.device().index()));
+  return count;
+}
+
 // Where the sum is split, its parts; `splits` is set.
 static Tensor partialSums(const Tensor& left, const Tensor& out, int64_t& splits) {
-  int multiprocessors = 0;
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount,
-                                        left.device().index()));
-  splits = tensorCoreSplits(left.size(0), left.size(1), out.size(1), multiprocessors);
+  splits = tensorCoreSplits(left.size(0), left.size(1), out.size(1), multiprocessorsOf(left));
   return at::empty({splits > 1 ? splits * out.numel() : 0}, out.options().dtype(at::kFloat));
 }
 
@@ -89,7 +93,7 @@ bool linear(const Tensor& x, const Weight& weight, const std::optional<Tensor>& 
   if (few) {
     smallBatchLinear(source.const_data_ptr(), elementOf(x), rows, packed.const_data_ptr<uint8_t>(),
                      weight.scales(), weight.blockSize, outFeatures, inFeatures, start,
-                     out.mutable_data_ptr(), streamOf(x));
+                     out.mutable_data_ptr(), multiprocessorsOf(x), streamOf(x));
   } else {
     int64_t splits;
     const Tensor partial = partialSums(x, out, splits);

@@ -8,12 +8,12 @@ constexpr int kWarp = 32;
 
 // --- Halves ---
 //
-// A thread block computes kOutputs outputs for all rows of x; its warps take turns along the sum,
-// kSpan weights of each output a turn. A turn is four products of matrices: 16 outputs times 16
-// weights from registers, and 16 values of each of eight rows of x, those past the last 0. As sums
-// have no order, lane (g, t) takes its 16 neighbouring weights of outputs g and g + 8, 8 bytes
-// each, and as many values of x row g. The weights are multiplied as entries of the codebook,
-// rounded to x's type, and the sum of kSpan of them by their absmax, in float32.
+// A thread block computes kOutputs outputs for all rows of x, then others; its warps take turns
+// along the sum, kSpan weights of each output a turn. A turn is four products of matrices: 16
+// outputs times 16 weights from registers, and 16 values of each of eight rows of x, those past the
+// last 0. As sums have no order, lane (g, t) takes its 16 neighbouring weights of outputs g and g +
+// 8, 8 bytes each, and as many values of x row g. The weights are multiplied as entries of the
+// codebook, rounded to x's type, and the sum of kSpan of them by their absmax, in float32.
 
 constexpr int kWarps = 16;
 constexpr int kOutputs = 16;
@@ -42,12 +42,14 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2 / Scaled)
   const int warp = threadIdx.x / kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int first = blockIdx.x * kOutputs;
   const int turns = inFeatures / kSpan;
-  // Outputs past the last repeat it and are not written.
-  const uint32_t rows[2] = {
-      static_cast<uint32_t>(min(first + g, outFeatures - 1)) * inFeatures,
-      static_cast<uint32_t>(min(first + g + 8, outFeatures - 1)) * inFeatures};
+  // Where the weights of outputs g and g + 8 begin. Outputs past the last repeat it and are not
+  // written.
+  uint32_t rows[2];
+  const auto select = [&](int from) {
+    rows[0] = static_cast<uint32_t>(min(from + g, outFeatures - 1)) * inFeatures;
+    rows[1] = static_cast<uint32_t>(min(from + g + 8, outFeatures - 1)) * inFeatures;
+  };
 
   const auto read = [&](int turn) {
     Turn<Scaled> next = {};
@@ -66,8 +68,12 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2 / Scaled)
 
   // The first reads are under way while the table is made.
   Turn<Scaled> ahead[kTurnsAhead];
+  const auto start = [&](int from) {
+    select(from);
 #pragma unroll
-  for (int i = 0; i < kTurnsAhead; i++) ahead[i] = read(warp + i * kWarps);
+    for (int i = 0; i < kTurnsAhead; i++) ahead[i] = read(warp + i * kWarps);
+  };
+  start(blockIdx.x * kOutputs);
   loadCodebook(code);
   if (scales.codes != nullptr) {
     for (int i = threadIdx.x; i < kMapSize; i += kWarps * kWarp) map[i] = scales.map[i];
@@ -86,7 +92,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2 / Scaled)
     return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(pairs) + offset);
   };
 
-  float sums[4] = {};
+  float sums[4];
   const T* const ownX = x + int64_t{min(g, batch - 1)} * inFeatures + 16 * t;
   const auto multiply = [&](int at, const Turn<Scaled>& turn) {
     uint4 raw[2] = {};
@@ -130,26 +136,34 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2 / Scaled)
     }
   };
 
-  for (int turn = warp; turn < turns; turn += kWarps * kTurnsAhead) {
+  const int step = gridDim.x * kOutputs;
+  for (int first = blockIdx.x * kOutputs; first < outFeatures; first += step) {
 #pragma unroll
-    for (int i = 0; i < kTurnsAhead; i++) {
-      const Turn<Scaled> now = ahead[i];
-      ahead[i] = read(turn + (i + kTurnsAhead) * kWarps);
-      if (turn + i * kWarps < turns) multiply(turn + i * kWarps, now);
+    for (int i = 0; i < 4; i++) sums[i] = 0;
+    for (int turn = warp; turn < turns; turn += kWarps * kTurnsAhead) {
+#pragma unroll
+      for (int i = 0; i < kTurnsAhead; i++) {
+        const Turn<Scaled> now = ahead[i];
+        ahead[i] = read(turn + (i + kTurnsAhead) * kWarps);
+        if (turn + i * kWarps < turns) multiply(turn + i * kWarps, now);
+      }
     }
+    partial[warp][2 * t][g] = sums[0];
+    partial[warp][2 * t + 1][g] = sums[1];
+    partial[warp][2 * t][g + 8] = sums[2];
+    partial[warp][2 * t + 1][g + 8] = sums[3];
+    // The next outputs' weights are under way while these are summed.
+    if (first + step < outFeatures) start(first + step);
+    __syncthreads();
+    const int row = threadIdx.x / kOutputs;
+    const int output = first + threadIdx.x % kOutputs;
+    if (row < batch && output < outFeatures) {
+      float sum = bias == nullptr ? 0.0f : toFloat(bias[output]);
+      for (int i = 0; i < kWarps; i++) sum += partial[i][row][threadIdx.x % kOutputs];
+      out[int64_t{row} * outFeatures + output] = fromFloat<T>(sum);
+    }
+    __syncthreads();  // `partial` is free again
   }
-
-  partial[warp][2 * t][g] = sums[0];
-  partial[warp][2 * t + 1][g] = sums[1];
-  partial[warp][2 * t][g + 8] = sums[2];
-  partial[warp][2 * t + 1][g + 8] = sums[3];
-  __syncthreads();
-  const int row = threadIdx.x / kOutputs;
-  const int output = threadIdx.x % kOutputs;
-  if (row >= batch || first + output >= outFeatures) return;
-  float sum = bias == nullptr ? 0.0f : toFloat(bias[first + output]);
-  for (int i = 0; i < kWarps; i++) sum += partial[i][row][output];
-  out[int64_t{row} * outFeatures + first + output] = fromFloat<T>(sum);
 }
 
 // --- float32 ---
@@ -238,7 +252,8 @@ bool smallBatchFits(Element element, int64_t outFeatures, int64_t inFeatures) {
 
 void smallBatchLinear(const void* x, Element element, int64_t batch, const uint8_t* packed,
                       const Scales& scales, int64_t blockSize, int64_t outFeatures,
-                      int64_t inFeatures, const void* bias, void* out, cudaStream_t stream) {
+                      int64_t inFeatures, const void* bias, void* out, int64_t multiprocessors,
+                      cudaStream_t stream) {
   const int shift = log2Of(blockSize);
   dispatch(element, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
@@ -257,13 +272,15 @@ void smallBatchLinear(const void* x, Element element, int64_t batch, const uint8
       if (batch <= 4) return run(smallBatchFloatKernel<4>);
       return run(smallBatchFloatKernel<8>);
     } else {
-      const auto run = [&](auto kernel) {
-        launch(kernel, gridFor(outFeatures, kOutputs), kWarp * kWarps, 0, stream, typedX, rows,
-               packed, scales, shift, static_cast<int>(outFeatures), static_cast<int>(inFeatures),
-               typedBias, typedOut);
+      // No more blocks than run at once: each makes its table once.
+      const auto run = [&](auto kernel, int64_t blocksPerMultiprocessor) {
+        const auto most = static_cast<unsigned>(multiprocessors * blocksPerMultiprocessor);
+        launch(kernel, min(gridFor(outFeatures, kOutputs), most), kWarp * kWarps, 0, stream, typedX,
+               rows, packed, scales, shift, static_cast<int>(outFeatures),
+               static_cast<int>(inFeatures), typedBias, typedOut);
       };
-      if (blockSize < kSpan) return run(smallBatchTensorKernel<T, 2>);
-      return run(smallBatchTensorKernel<T, 1>);
+      if (blockSize < kSpan) return run(smallBatchTensorKernel<T, 2>, 1);
+      return run(smallBatchTensorKernel<T, 1>, 2);
     }
   });
 }

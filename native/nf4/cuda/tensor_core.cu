@@ -2,7 +2,7 @@
 // by the same kernel: only the weight's side differs.
 //
 // A thread block computes a tile of the result. Step by step along the sum it copies a piece of x
-// and of the packed weight into shared memory in the background (kStages steps under way), decodes
+// and of the packed weight into shared memory in the background (Tile::kStages in turn), decodes
 // the weight's piece once for all rows into a second place in shared memory, rounded to x's type as
 // dequantise does, and multiplies. Both pieces lie there in rows of 16-byte chunks whose order is
 // changed from row to row, so that eight rows of one column of chunks are in different banks.
@@ -12,8 +12,7 @@ namespace pare::nf4::cuda {
 
 constexpr int kWarp = 32;
 constexpr int kDepth = 64;  // of a step
-constexpr int kStages = 4;
-constexpr int kChunk = 8;  // values in 16 bytes
+constexpr int kChunk = 8;   // values in 16 bytes
 
 template <typename T>
 struct Product {
@@ -31,8 +30,9 @@ struct Product {
 };
 
 // The tile of the result, and how its warps share it.
-template <int Rows, int Columns, int WarpsAlongRows, int WarpsAlongColumns>
+template <int Rows, int Columns, int WarpsAlongRows, int WarpsAlongColumns, int Stages>
 struct TileOf {
+  static constexpr int kStages = Stages;
   static constexpr int kRows = Rows;
   static constexpr int kColumns = Columns;
   static constexpr int kWarpsAlongColumns = WarpsAlongColumns;
@@ -72,8 +72,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     scales.map = map;
   }
   uint8_t* const left = dynamicShared();
-  uint8_t* const packed = left + kStages * Tile::kLeftBytes;
-  uint8_t* const decoded = packed + kStages * Tile::kPackedBytes;
+  uint8_t* const packed = left + Tile::kStages * Tile::kLeftBytes;
+  uint8_t* const decoded = packed + Tile::kStages * Tile::kPackedBytes;
 
   const int thread = threadIdx.x;
   const int lane = thread % kWarp;
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   };
 
   const auto copy = [&](int step) {
-    const int stage = step % kStages;
+    const int stage = step % Tile::kStages;
 #pragma unroll
     for (int i = 0; i < Tile::kLeftChunks / Tile::kThreads; i++) {
       const int chunk = thread + i * Tile::kThreads;
@@ -137,8 +137,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     const bool inside = isWeight(step);
     const float scale = inside ? scales.resolve(stored) : 0.0f;
     fetch(step + 1);
-    const uint4 raw =
-        *reinterpret_cast<const uint4*>(packed + step % kStages * Tile::kPackedBytes + thread * 16);
+    const uint4 raw = *reinterpret_cast<const uint4*>(
+        packed + step % Tile::kStages * Tile::kPackedBytes + thread * 16);
     const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
     uint8_t* to = decoded + step % 2 * Tile::kDecodedBytes;
 #pragma unroll
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
   float sums[Tile::kWarpRows / 16][Tile::kWarpColumns / 8][4] = {};
   const auto multiply = [&](int step) {
-    const uint8_t* x = left + step % kStages * Tile::kLeftBytes;
+    const uint8_t* x = left + step % Tile::kStages * Tile::kLeftBytes;
     const uint8_t* w = decoded + step % 2 * Tile::kDecodedBytes;
 #pragma unroll
     for (int k = 0; k < kDepth / 16; k++) {
@@ -188,19 +188,19 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
   // A group of copies is committed for every step, empty past the end, so that their number tells
   // which have arrived.
-  for (int i = 0; i < kStages - 1; i++) {
+  for (int i = 0; i < Tile::kStages - 1; i++) {
     if (begin + i < end) copy(begin + i);
     commitCopies();
   }
   fetch(begin);
-  waitForCopies<kStages - 2>();
+  waitForCopies<Tile::kStages - 2>();
   __syncthreads();
   if (begin < end) decode(begin);
   for (int step = begin; step < end; step++) {
-    waitForCopies<kStages - 3>();
+    waitForCopies<Tile::kStages - 3>();
     // Now the next step has arrived, this one is decoded, and the last one is multiplied.
     __syncthreads();
-    if (step + kStages - 1 < end) copy(step + kStages - 1);
+    if (step + Tile::kStages - 1 < end) copy(step + Tile::kStages - 1);
     commitCopies();
     if (step + 1 < end) decode(step + 1);
     multiply(step);
@@ -261,22 +261,23 @@ __global__ void __launch_bounds__(kSumThreads)
 // Calls `body` with the tile for this many rows.
 template <typename Body>
 static auto withTile(int64_t rows, Body body) {
-  if (rows <= 16) return body(TileOf<16, 64, 1, 4>{});
-  if (rows <= 32) return body(TileOf<32, 64, 1, 4>{});
-  if (rows <= 64) return body(TileOf<64, 64, 2, 2>{});
-  return body(TileOf<128, 128, 2, 4>{});
+  if (rows <= 16) return body(TileOf<16, 64, 1, 4, 4>{});
+  if (rows <= 32) return body(TileOf<32, 64, 1, 4, 4>{});
+  if (rows <= 64) return body(TileOf<64, 64, 2, 2, 4>{});
+  // A fourth stage would not fit the 99 KiB that compute capability 8.6 gives a block.
+  return body(TileOf<128, 128, 2, 4, 3>{});
 }
 
 static int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Enough thread blocks for every multiprocessor; but each split costs a pass over the result, and
-// should be long enough to fill its stages.
+// Enough thread blocks for every multiprocessor, of the small tiles several; but each split costs a
+// pass over the result, and should be long enough to fill its stages.
 int64_t tensorCoreSplits(int64_t rows, int64_t depth, int64_t columns, int64_t multiprocessors) {
   constexpr int64_t kMinSteps = 8, kMaxSplits = 8;
   return withTile(rows, [&](auto tile) {
     using Tile = decltype(tile);
     const int64_t blocks = ceilDivide(rows, Tile::kRows) * ceilDivide(columns, Tile::kColumns);
-    const int64_t wanted = (Tile::kThreads == 256 ? 2 : 4) * multiprocessors / blocks;
+    const int64_t wanted = (Tile::kThreads == 256 ? 1 : 4) * multiprocessors / blocks;
     const int64_t possible = ceilDivide(depth, kDepth) / kMinSteps;
     const int64_t splits = wanted < possible ? wanted : possible;
     return splits < 1 ? int64_t{1} : splits > kMaxSplits ? kMaxSplits : splits;
