@@ -131,10 +131,19 @@ function copyBandwidth(): number {
   });
 }
 
+/** A random matrix; its 64 parts are the same, or making the largest would take the CPU minutes. */
+function randomWeight([outFeatures, inFeatures]: Shape): Quantized {
+  const parts = 64;
+  return scope(() => {
+    const part = randn([outFeatures / parts, inFeatures]).to('bfloat16', device);
+    return quantizeNf4(cat(Array<Tensor>(parts).fill(part), 0));
+  });
+}
+
 function matrices([outFeatures, inFeatures]: Shape): { packed: Quantized[]; bytes: number } {
   const values = outFeatures * inFeatures;
   const bytes = values / 2 + values / 64; // and a byte of absmax a block
-  const first = quantizeNf4(randn([outFeatures, inFeatures]).to('bfloat16', device));
+  const first = randomWeight([outFeatures, inFeatures]);
   const packed = Array.from({ length: Math.ceil(coldBytes / bytes) }, () => ({
     ...first,
     packed: first.packed.clone(),
@@ -264,8 +273,12 @@ function decodeStep(): void {
   const headDim = hidden / heads;
   scope(() =>
     noGrad(() => {
-      const weight = (out: number, width: number): Quantized =>
-        quantizeNf4(randn([out, width]).mul(0.02).to('bfloat16', device));
+      const made = new Map<string, Quantized>();
+      const weight = (out: number, width: number): Quantized => {
+        const first = made.get(`${out} x ${width}`) ?? randomWeight([out, width]);
+        made.set(`${out} x ${width}`, first);
+        return { ...first, packed: first.packed.clone() };
+      };
       const norm = ones([hidden], { device }).to('bfloat16');
       const cache = (): Tensor => zeros([1, heads, past + 1, headDim], { device }).to('bfloat16');
       const stack = Array.from({ length: layers }, () => ({

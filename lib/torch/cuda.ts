@@ -9,9 +9,14 @@ export function cudaIsAvailable(): boolean {
 type CudaFunction = Extract<keyof Binding, `cuda${string}`>;
 
 function need<Name extends CudaFunction>(name: Name): NonNullable<Binding[Name]> {
+  if (!cudaIsAvailable()) {
+    throw new TorchError(`${name}: needs an NVIDIA GPU and a CUDA build of libtorch`);
+  }
   const found = binding[name];
   if (found !== undefined) return found;
-  throw new TorchError(`${name}: the addon was built without CUDA; rebuild with nvcc and a GPU`);
+  throw new TorchError(
+    `${name}: the addon was built without nvcc; install it and run npm run build`,
+  );
 }
 
 /** Waits until all work queued on the current GPU is done. */
