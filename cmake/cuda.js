@@ -49,34 +49,20 @@ function test(args) {
 function bench(args) {
   const compiled = path.join(ROOT, 'build', 'bench');
   const compiler = path.join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-  if (fs.existsSync(compiler)) must(process.execPath, [compiler, ...compilation(compiled)]);
+  if (fs.existsSync(compiler)) must(process.execPath, [compiler, '-p', 'bench']);
   must(process.execPath, [path.join(compiled, 'bench', 'cuda.js'), ...args], {
     PARE_ADDON: process.env.PARE_ADDON ?? path.join(ROOT, 'build', 'pare.node'),
   });
 }
 
-/** What tsc takes to compile the benchmark, with lib/ beside it. */
-function compilation(folder) {
-  return [
-    ...['--ignoreConfig', '--target', 'es2022', '--module', 'commonjs'],
-    ...['--moduleResolution', 'node10', '--ignoreDeprecations', '6.0', '--esModuleInterop'],
-    ...['--lib', 'es2022,esnext.disposable', '--types', 'node', '--skipLibCheck'],
-    ...['--rootDir', '.', '--outDir', folder, 'bench/cuda.ts'],
-  ];
-}
-
-module.exports = { compilation };
-
-if (require.main === module) {
-  const [what, ...args] = process.argv.slice(2);
-  const run = { test, bench }[what];
-  if (run === undefined) {
-    console.error('usage: node cmake/cuda.js test|bench');
-    process.exitCode = 2;
-  } else if (process.env.PARE_BENCH_DRY !== '1' && !hasGpu()) {
-    console.log(`${what}:cuda: skipped: this machine has no NVIDIA GPU`);
-  } else {
-    setup();
-    run(args);
-  }
+const [what, ...args] = process.argv.slice(2);
+const run = { test, bench }[what];
+if (run === undefined) {
+  console.error('usage: node cmake/cuda.js test|bench');
+  process.exitCode = 2;
+} else if (process.env.PARE_BENCH_DRY !== '1' && !hasGpu()) {
+  console.log(`${what}:cuda: skipped: this machine has no NVIDIA GPU`);
+} else {
+  setup();
+  run(args);
 }

@@ -8,7 +8,6 @@ const fs = require('node:fs');
 const path = require('node:path');
 const zlib = require('node:zlib');
 const { execFileSync } = require('node:child_process');
-const { compilation } = require('./cuda.js');
 
 const ROOT = path.dirname(__dirname);
 const NAME = 'pare-cuda';
@@ -28,7 +27,7 @@ const packages = [
 
 const files = [
   ...['CMakeLists.txt', 'LICENSE', 'jest.config.js', 'package.json', 'cmake', 'native', 'lib'],
-  ...['bench/cuda.ts', 'bench/cuda_peer.py', 'test/gpu.ts'],
+  ...['bench/cuda.ts', 'bench/peers/cuda.py', 'test/gpu.ts'],
   ...['test/nf4/cuda.test.ts', 'test/nf4/vectors.ts', 'test/torch/cuda.test.ts'],
   'test/oracle/vectors/nf4.json',
 ];
@@ -80,7 +79,7 @@ function pack() {
   }
   const compiler = require.resolve('typescript/bin/tsc');
   const compiled = path.join(FOLDER, 'build', 'bench');
-  execFileSync(process.execPath, [compiler, ...compilation(compiled)], { cwd: ROOT });
+  execFileSync(process.execPath, [compiler, '-p', 'bench', '--outDir', compiled], { cwd: ROOT });
   fs.mkdirSync(path.join(FOLDER, 'bin'));
   fs.writeFileSync(
     path.join(FOLDER, 'bin', 'node.gz'),

@@ -31,6 +31,12 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
   // clang-format on
 }
 
+// Ends all work on the device unless the condition holds, as a failed assertion does in libtorch's
+// own kernels; but an assertion is a call, for which kernels would spill registers.
+__device__ inline void require(bool condition) {
+  if (!condition) __trap();
+}
+
 // Aligned to 16 bytes; as large as the launch said.
 __device__ inline uint8_t* dynamicShared() {
   extern __shared__ uint4 dynamicSharedWords[];

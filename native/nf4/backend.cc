@@ -147,8 +147,8 @@ bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::T
   float* result = direct ? out.mutable_data_ptr<float>() : sums.get();
   cpu::smallBatchLinear(half ? rows.const_data_ptr() : input.get(),
                         half ? cpu::Float::kBFloat16 : cpu::Float::kFloat32, x.size(0),
-                        weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
-                        weight.blockSize, out.size(1), x.size(1), offset.get(), result);
+                        weight.packed.const_data_ptr<uint8_t>(), weight.scales(), weight.blockSize,
+                        out.size(1), x.size(1), offset.get(), result);
   if (!direct) write(result, out);
   return true;
 }

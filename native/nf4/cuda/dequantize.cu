@@ -1,11 +1,9 @@
-#undef NDEBUG  // ids out of range are told in every build
-#include <cassert>
-
 #include "decode.cuh"
 
 namespace pare::nf4::cuda {
 
 constexpr int kThreads = 256;
+constexpr int kBlocks = 6;  // to a multiprocessor: more would cap registers at 32, with spilling
 
 struct Tile {
   int64_t width;  // of the whole matrix
@@ -19,7 +17,7 @@ struct Tile {
   __device__ int64_t start(int64_t at) const {
     if (ids == nullptr) return (row + at) * width + column;
     const int64_t id = ids[at];
-    assert(id >= 0 && id < matrixRows && "index out of range in the 4-bit embedding");
+    require(id >= 0 && id < matrixRows);
     return id * width;
   }
 };
@@ -37,7 +35,7 @@ struct Place {
 // Needs the matrix's and the tile's columns, and the first, to be multiples of eight: then eight
 // values never straddle a block, whose size is a multiple of 32.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     dequantizeVectors(const uint8_t* packed, Scales scales, int blockShift, Tile tile, T* out) {
   __shared__ float code[kCodebookSize];
   loadCodebook(code);
@@ -57,7 +55,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Any shape, a value a thread.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     dequantizeSingles(const uint8_t* packed, Scales scales, int blockShift, Tile tile, T* out) {
   __shared__ float code[kCodebookSize];
   loadCodebook(code);

@@ -26,8 +26,8 @@ void dequantizeTile(const uint8_t* packed, const Scales& scales, int64_t blockSi
                     int64_t row, int64_t rows, int64_t column, int64_t columns, void* tile,
                     Element element, cudaStream_t stream);
 
-// Rows ids[0], ids[1], ... of a matrix [rows, width], decoded. An id outside of it ends the program
-// as one does in libtorch's own operators: by an assertion on the device.
+// Rows ids[0], ids[1], ... of a matrix [rows, width], decoded. An id outside of it ends all work
+// on the device, as one does in libtorch's own operators.
 void gatherRows(const uint8_t* packed, const Scales& scales, int64_t blockSize, int64_t rows,
                 int64_t width, const int64_t* ids, int64_t count, void* out, Element element,
                 cudaStream_t stream);

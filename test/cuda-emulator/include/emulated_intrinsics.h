@@ -6,6 +6,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+
 namespace pare::cuda {
 
 // Device code would take the arguments by value, too.
@@ -13,6 +15,10 @@ template <typename... Parameters, typename... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared, cudaStream_t,
             Args... args) {
   emulator::run({grid.x, grid.y, grid.z}, threads, shared, [&] { kernel(args...); });
+}
+
+inline void require(bool condition) {
+  if (!condition) std::abort();
 }
 
 inline uint8_t* dynamicShared() { return emulator::dynamicShared(); }
