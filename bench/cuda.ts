@@ -207,7 +207,10 @@ interface Peer {
 /** bitsandbytes on the same tasks, if Python has it; else why not. */
 function peer(tasks: readonly { shape: Shape; rows: number }[]): Peer | string {
   const input = JSON.stringify({ device, coldBytes, rounds, milliseconds, tasks });
-  const run = spawnSync(python, [join(root, 'bench/peers/cuda.py')], { input, encoding: 'utf8' });
+  const run = spawnSync(python, [join(root, 'bench/peers/nf4_cuda.py')], {
+    input,
+    encoding: 'utf8',
+  });
   if (run.status === 0) return JSON.parse(run.stdout) as Peer;
   return run.error?.message ?? run.stderr.trim().split('\n').at(-1) ?? 'no reason given';
 }

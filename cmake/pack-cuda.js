@@ -27,7 +27,7 @@ const packages = [
 
 const files = [
   ...['CMakeLists.txt', 'LICENSE', 'jest.config.js', 'package.json', 'cmake', 'native', 'lib'],
-  ...['bench/cuda.ts', 'bench/peers/cuda.py', 'test/gpu.ts'],
+  ...['bench/cuda.ts', 'bench/peers/nf4_cuda.py', 'test/gpu.ts'],
   ...['test/nf4/cuda.test.ts', 'test/nf4/vectors.ts', 'test/torch/cuda.test.ts'],
   'test/oracle/vectors/nf4.json',
 ];
