@@ -27,6 +27,20 @@ export function positiveNumber(text: string): number {
   throw new InvalidArgumentError('It must be a number above 0.');
 }
 
+/** For commander: a number of at least 0. */
+export function nonNegativeNumber(text: string): number {
+  const value = anyNumber(text);
+  if (value >= 0) return value;
+  throw new InvalidArgumentError('It must be a number of at least 0.');
+}
+
+/** For commander: a number from 0 to 100. */
+export function percentage(text: string): number {
+  const value = anyNumber(text);
+  if (value >= 0 && value <= 100) return value;
+  throw new InvalidArgumentError('It must be a number from 0 to 100.');
+}
+
 /** For commander: a number above 0 and at most 1. */
 export function probability(text: string): number {
   const value = anyNumber(text);

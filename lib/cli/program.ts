@@ -15,16 +15,26 @@ import { runCommand } from './commands/run';
 import { scoreCommand } from './commands/score';
 import { synthCommand } from './commands/synth';
 import { translateCommand } from './commands/translate';
+import { corpusCommand } from './commands/corpus';
+import { distillCommand } from './commands/distill';
+import { finetuneCommand } from './commands/finetune';
+import { importanceCommand } from './commands/importance';
+import { reportCommand } from './commands/report';
 import type { Context } from './context';
 
 // Commands load what they need when they run: `pare --help`, `score`, `compare`, `inspect` and `doctor` work
 // without the addon.
 const commands: readonly ((context: Context) => Command)[] = [
   runCommand,
+  reportCommand,
   translateCommand,
   evaluateCommand,
   scoreCommand,
   compareCommand,
+  corpusCommand,
+  finetuneCommand,
+  importanceCommand,
+  distillCommand,
   pruneCommand,
   mergeCommand,
   quantizeCommand,

@@ -3,3 +3,10 @@ export { checkDisjoint } from './disjoint';
 export { CorpusError } from './error';
 export { bucketBatches } from './batches';
 export { seededRandom, type Random } from './random';
+export {
+  checkCorpus,
+  type CheckOptions,
+  type CorpusCheck,
+  type CorpusProblem,
+  type SplitSummary,
+} from './check';

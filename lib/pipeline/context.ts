@@ -43,7 +43,7 @@ export interface Context {
 
 /** A reporter for {@link RunOptions.onProgress}. */
 export function progressOf(
-  context: Pick<Context, 'options'>,
+  context: { options: Pick<RunOptions, 'onProgress'> },
   label: string,
 ): (done: number, total: number) => void {
   return (done, total) => context.options.onProgress?.({ label, done, total });

@@ -5,3 +5,7 @@ export { parseRecipe, readRecipe, RecipeError, SettingError } from './recipe';
 export { recipeJsonSchema, type Recipe } from './recipe-schema';
 export { RunFolder, RunFolderError, type Artifact } from './run-folder';
 export { type Progress, type RunOptions } from './context';
+export { distillCorpus, readTeacherTexts, type DistillOptions } from './steps/distill';
+export { finetuneCheckpoint, type FinetuneOptions, type FinetuneResult } from './steps/finetune';
+export { searchCheckpoint, type SearchOptions } from './steps/importance';
+export { drawReport } from './draw-report';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { JsonLines } from '../train/log';
 import type { TrainingLogEntry } from '../train/loop';
 import { EventFile } from '../train/tensorboard';
-import type { Context } from './context';
+import type { RunOptions } from './context';
 import type { Artifact } from './run-folder';
 
 /** The log of a training stage, in its artifact. */
@@ -22,7 +22,11 @@ export interface TrainingLog extends Disposable {
  * Steps that a resumed run repeats are not written twice: the state on disk may be some steps older
  * than the log.
  */
-export function trainingLog(context: Context, label: string, work: string): TrainingLog {
+export function trainingLog(
+  context: { options: Pick<RunOptions, 'onProgress' | 'onMetrics' | 'tensorboard'> },
+  label: string,
+  work: string,
+): TrainingLog {
   const { onProgress, onMetrics, tensorboard } = context.options;
   const log = new JsonLines<TrainingLogEntry>(join(work, logFile));
   let last = log.read().at(-1)?.step ?? 0;

@@ -4,7 +4,7 @@ import { oneLine, pare, pareWith } from './invoke';
 
 const commands = [
   ...['run', 'translate', 'evaluate', 'score', 'compare', 'prune', 'quantize', 'inspect', 'synth'],
-  ...['merge', 'doctor', 'completion'],
+  ...['merge', 'doctor', 'completion', 'finetune', 'importance', 'distill', 'report', 'corpus'],
 ];
 
 describe('the program', () => {

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Artifact, RunResult, SweepResult } from '../../pipeline';
 import { collect, examples, UsageError } from '../arguments';
-import { isAbort, type Context } from '../context';
-import { interruptible } from '../interruption';
+import type { Context } from '../context';
+import { resumable } from '../interruption';
 import { duration, Progress } from '../progress';
 
 interface RunFlags {
@@ -55,16 +55,9 @@ export function runCommand(context: Context): Command {
     .action(async (file: string, flags: RunFlags) => {
       await told(() => checked(file, flags));
       const progress = new Progress(context.stderr, context.now);
-      try {
-        await interruptible((signal) => follow(context, progress, file, flags, signal));
-      } catch (error) {
-        progress.stop();
-        if (!isAbort(error)) throw error;
-        context.fail(error);
-        context.note('pare: the same command goes on where this run was');
-      } finally {
-        progress.stop();
-      }
+      await resumable(context, progress, (signal) =>
+        follow(context, progress, file, flags, signal),
+      );
     });
 }
 

@@ -1,0 +1,38 @@
+/** A split of a corpus with the languages that a step of the method is asked for. */
+import { CorpusError, openCorpus, type Corpus, type Utterance } from '../../data';
+import { findLanguage } from '../../text';
+
+export interface DatasetOptions {
+  /** Corpus folder. */
+  corpus: string;
+  split: string;
+  /** By code or English name; all of the corpus' targets unless given. */
+  languages?: readonly string[];
+  /** Utterances at most, from the beginning. */
+  limit?: number;
+}
+
+export interface Dataset {
+  corpus: Corpus;
+  utterances: Utterance[];
+  /** Codes. */
+  languages: string[];
+}
+
+/** @throws CorpusError for a split that is empty or not there, and a language without references */
+export function openDataset(options: DatasetOptions): Dataset {
+  const corpus = openCorpus(options.corpus);
+  const { targets } = corpus.description.languages;
+  const languages = (options.languages ?? targets).map((asked) => {
+    const code = findLanguage(asked)?.code ?? asked;
+    if (targets.includes(code)) return code;
+    throw new CorpusError(
+      `${options.corpus} has no references in ${asked}; it has ${targets.join(', ')}`,
+    );
+  });
+  const utterances = corpus.read(options.split).slice(0, options.limit);
+  if (utterances.length === 0) {
+    throw new CorpusError(`${options.corpus}: the split '${options.split}' has no utterance`);
+  }
+  return { corpus, utterances, languages: [...new Set(languages)] };
+}

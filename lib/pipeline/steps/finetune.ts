@@ -1,0 +1,96 @@
+/** Training a checkpoint, or an adapter over it, on a corpus: one step of the method by itself. */
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import {
+  CompressionError,
+  finetune,
+  trainingItems,
+  type FinetuneOptions as TrainingOptions,
+} from '../../compress';
+import { fileError, makeFolder, syncFolder } from '../../files';
+import { saveAdapter } from '../../lora';
+import { saveModel } from '../../qwen2-audio';
+import { Features } from '../../train/examples';
+import { progressOf, type RunOptions } from '../context';
+import { lockRunFolder } from '../lock';
+import { checkpointHash, openBase } from '../models';
+import { hashOf } from '../run-folder';
+import { logFile, trainingLog } from '../training-log';
+import { openDataset, type DatasetOptions } from './dataset';
+import { readTeacherTexts } from './distill';
+
+export interface FinetuneOptions
+  extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress' | 'onMetrics' | 'tensorboard'> {
+  /** As of `finetune`; with `lora`, an adapter is written in place of a checkpoint. */
+  training: Omit<TrainingOptions, 'onStep' | 'signal' | 'state'>;
+  /** What `distillCorpus` wrote: a teacher's translations to learn beside the references. */
+  teacherTexts?: string;
+  /** Steps between two writes of the state that a killed run goes on from; 100 by default. */
+  saveEvery?: number;
+}
+
+export interface FinetuneResult {
+  output: string;
+  /** An adapter in PEFT's format, or a checkpoint. */
+  kind: 'adapter' | 'checkpoint';
+  /** The training log, a line a step. */
+  log: string;
+}
+
+/**
+ * Fine-tunes a checkpoint and writes the result to `output`, whole or not at all. What a killed run
+ * had done waits in `<output>.work`; the same call goes on from there.
+ * @throws CompressionError if `output` exists; PareError of the room that failed
+ */
+export async function finetuneCheckpoint(
+  dir: string,
+  output: string,
+  options: FinetuneOptions,
+): Promise<FinetuneResult> {
+  if (existsSync(output)) {
+    throw new CompressionError(`${output} exists already; choose another folder`);
+  }
+  const { corpus, utterances, languages } = openDataset(options);
+  const { training, signal, teacherTexts, saveEvery = 100 } = options;
+  const texts = teacherTexts === undefined ? undefined : readTeacherTexts(teacherTexts, utterances);
+  const items = trainingItems(utterances, languages, texts);
+  const work = `${output}.work`;
+  makeFolder(work);
+  const unlock = lockRunFolder(work);
+  try {
+    using opened = openBase(dir);
+    const { model, processor } = opened;
+    const onProgress = progressOf({ options }, 'reading audio');
+    const features = new Features(corpus, processor, { onProgress, signal });
+    using log = trainingLog({ options }, 'training', work);
+    const fingerprint = hashOf([checkpointHash(dir), corpus.description, items, training]);
+    const path = join(work, 'state.safetensors');
+    const adapter = await finetune(model, items, features, {
+      ...training,
+      signal,
+      onStep: log.onStep,
+      state: { path, everySteps: saveEvery, fingerprint },
+    });
+    const made = join(work, 'new');
+    rmSync(made, { recursive: true, force: true });
+    if (adapter === undefined) {
+      saveModel(made, model, processor, { dtype: 'bfloat16', targetLanguages: languages });
+    } else {
+      saveAdapter(made, adapter, { dtype: 'bfloat16', baseModelNameOrPath: dir });
+      adapter.dispose();
+    }
+    copyFileSync(join(work, logFile), join(made, logFile));
+    renameSync(made, output);
+    syncFolder(dirname(output));
+    const kind = adapter === undefined ? 'checkpoint' : 'adapter';
+    rmSync(work, { recursive: true, force: true });
+    return { output, kind, log: join(output, logFile) };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw typeof code === 'string' && /^E[A-Z]+$/.test(code)
+      ? fileError('write', output, error)
+      : error;
+  } finally {
+    unlock();
+  }
+}

@@ -1,0 +1,47 @@
+/** The search for layers that a task does not need: one step of the method by itself. */
+import { searchLayers, type Criterion, type ImportanceResult } from '../../compress';
+import { writeFileAtomic } from '../../files';
+import { Features } from '../../train/examples';
+import { progressOf, type RunOptions } from '../context';
+import { checkpointHash, openModel } from '../models';
+import { hashOf } from '../run-folder';
+import { openDataset, type DatasetOptions } from './dataset';
+
+export interface SearchOptions extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress'> {
+  /** Layers to remove. */
+  remove: number;
+  criterion: Criterion;
+  protectedLayers?: readonly number[];
+  maxNewTokens: number;
+  batchSize: number;
+}
+
+/**
+ * Searches a checkpoint's layers on a split that is not reported and writes the result as JSON. Each
+ * candidate's score goes to a trace beside it, from which a search that was killed, or a longer one,
+ * goes on.
+ * @throws PareError of the room that failed
+ */
+export async function searchCheckpoint(
+  dir: string,
+  output: string,
+  options: SearchOptions,
+): Promise<ImportanceResult> {
+  const { corpus, utterances, languages } = openDataset(options);
+  const { signal, remove, criterion, protectedLayers = [], maxNewTokens, batchSize } = options;
+  using opened = openModel(dir);
+  const { model, processor } = opened;
+  const onProgress = progressOf({ options }, 'reading audio');
+  const features = new Features(corpus, processor, { onProgress, signal });
+  const result = await searchLayers(model, features, utterances, languages, {
+    ...{ remove, criterion, protectedLayers, maxNewTokens, batchSize, signal },
+    trace: `${output}.trace.jsonl`,
+    fingerprint: hashOf([
+      ...[checkpointHash(dir), corpus.description, utterances, languages],
+      ...[criterion, protectedLayers, maxNewTokens, batchSize],
+    ]),
+    onProgress: progressOf({ options }, 'importance'),
+  });
+  writeFileAtomic(output, `${JSON.stringify(result)}\n`);
+  return result;
+}
