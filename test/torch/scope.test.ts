@@ -223,7 +223,8 @@ describe('memory()', () => {
     const collect = (globalThis as { gc?: () => void }).gc ?? exposedGc();
     for (let i = 0; i < 100; i++) zeros([1000]);
     expect(memory().handles).toBe(before.handles + 100);
-    for (let i = 0; i < 50 && memory().handles > before.handles; i++) {
+    // On a crowded machine the finalizers are called late.
+    for (let i = 0; i < 1000 && memory().handles > before.handles; i++) {
       collect();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
