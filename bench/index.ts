@@ -1,15 +1,14 @@
 /**
  * npm run bench [-- PART...]
  *
- * Installs what `pare` is raced against (Python packages into an environment of their own,
- * node-llama-cpp), below build/bench, then runs every part, or those that are named, and writes
+ * Installs what `pare` is raced against (the Python packages of test/oracle/requirements.txt,
+ * node-llama-cpp), then runs every part, or those that are named, and writes
  * bench/RESULTS.md anew from the sections of all parts that were ever run here.
  *
  * PARE_BENCH_PYTHON names another Python that has the packages; PARE_BENCH_ROUNDS (5) is how often
  * contestants take turns.
  */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { availableParallelism } from 'node:os';
@@ -26,6 +25,8 @@ const parts = [
 ] as const;
 const folder = join(root, 'build/bench');
 const llama = '3.22.1';
+/** Writes llama.cpp's files. */
+const gguf = 'gguf==0.19.0';
 
 function note(text: string): void {
   console.error(`bench: ${text}`);
@@ -35,43 +36,35 @@ function run(command: string, args: readonly string[]): void {
   execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-/** Does `install` into a folder, unless it was done for the same `wanted` before. */
-function once(dir: string, wanted: string, install: () => void): string {
-  const stamp = join(dir, 'installed');
-  const hash = createHash('sha256').update(wanted).digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return dir;
-  rmSync(dir, { recursive: true, force: true });
-  mkdirSync(dir, { recursive: true });
-  install();
-  writeFileSync(stamp, hash);
-  return dir;
-}
-
-function installPython(): string {
+async function preparePython(): Promise<string> {
   const given = process.env.PARE_BENCH_PYTHON;
   if (given !== undefined) return given;
-  const requirements = join(root, 'bench/requirements.txt');
-  const dir = join(folder, 'venv');
-  once(dir, readFileSync(requirements, 'utf8'), () => {
-    note('installing torch, transformers, PEFT and bitsandbytes for Python …');
-    run('python3', ['-m', 'venv', dir]);
-    run(join(dir, 'bin/pip'), ['install', '--quiet', '-r', requirements]);
-  });
-  return join(dir, 'bin/python');
+  // A build script, and plain JavaScript.
+  const script = join(root, 'cmake/peers.js');
+  const { preparePeers } = (await import(script)) as {
+    preparePeers(more: string[]): Promise<{ python?: string; skipped?: string }>;
+  };
+  const { python, skipped } = await preparePeers([gguf]);
+  if (python !== undefined) return python;
+  console.error(`bench: there is nothing to be raced against, since ${skipped}`);
+  process.exit(1);
 }
 
 function installLlama(): string {
-  const dir = join(folder, 'npm');
+  const dir = join(folder, `node-llama-cpp-${llama}`);
+  if (existsSync(join(dir, 'installed'))) return dir;
+  note('installing node-llama-cpp …');
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, 'package.json'), '{ "private": true }\n');
   const platform = `@node-llama-cpp/${process.platform}-${process.arch}@${llama}`;
-  return once(dir, platform, () => {
-    note('installing node-llama-cpp …');
-    writeFileSync(join(dir, 'package.json'), '{ "private": true }\n');
-    const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional'];
-    run('npm', ['install', ...quietly, '--prefix', dir, `node-llama-cpp@${llama}`, platform]);
-  });
+  const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional'];
+  run('npm', ['install', ...quietly, '--prefix', dir, `node-llama-cpp@${llama}`, platform]);
+  writeFileSync(join(dir, 'installed'), '');
+  return dir;
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const asked = process.argv.slice(2);
   const unknown = asked.find((part) => !(parts as readonly string[]).includes(part));
   if (unknown !== undefined) {
@@ -82,7 +75,7 @@ function main(): void {
   const env = {
     ...process.env,
     PARE_ADDON: join(root, 'build/pare.node'),
-    PARE_BENCH_PYTHON: installPython(),
+    PARE_BENCH_PYTHON: await preparePython(),
     PARE_BENCH_PACKAGES: installLlama(),
     OMP_NUM_THREADS: threads,
     MKL_NUM_THREADS: threads,
@@ -113,4 +106,4 @@ function main(): void {
   note('bench/RESULTS.md is written');
 }
 
-main();
+void main();

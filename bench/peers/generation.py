@@ -6,22 +6,12 @@ import time
 import bitsandbytes
 import torch
 import transformers
+from model import load
 from serve import serve
 
 folder, mode, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
-model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
-    folder,
-    dtype=torch.bfloat16,
-    quantization_config=transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    if mode == "nf4"
-    else None,
-).eval()
+model = load(folder, mode == "nf4").eval()
 
 
 @torch.inference_mode()

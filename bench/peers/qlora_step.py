@@ -8,21 +8,13 @@ import bitsandbytes
 import peft
 import torch
 import transformers
+from model import load
 from serve import peak_megabytes, reset_peak, serve
 
 folder, example_file, checkpointed, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 torch.manual_seed(1)
-model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
-    folder,
-    dtype=torch.bfloat16,
-    quantization_config=transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    ),
-)
+model = load(folder)
 model.requires_grad_(False)
 if checkpointed == "checkpointed":
     model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -22,8 +22,8 @@ import { importanceCommand } from './commands/importance';
 import { reportCommand } from './commands/report';
 import type { Context } from './context';
 
-// Commands load what they need when they run: `pare --help`, `score`, `compare`, `inspect` and `doctor` work
-// without the addon.
+// Commands load what they need when they run: `pare --help`, `score`, `compare`, `inspect` and
+// `doctor` work without the addon.
 const commands: readonly ((context: Context) => Command)[] = [
   runCommand,
   reportCommand,

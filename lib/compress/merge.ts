@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
-import { writeFileAtomic } from '../files';
 import { baseStateDict, loadAdapter } from '../lora';
 import { account } from '../qwen2-audio/accounting';
 import {
@@ -101,32 +100,31 @@ export async function mergeCheckpoint(
     reports.set(form, { form, bytes, loss, tokenAgreement });
   };
   let reference: HeldOut | undefined;
+  let report: MergeReport | undefined;
   if (dev === undefined) note('adapter', account(dir, { adapter }).bytes);
   for (const form of order) {
     using model = openForm(form, dir, adapter);
     const measured = dev && (await dev.measure(model, dir, form, options));
     reference ??= measured;
-    if (form === 'adapter') note(form, account(dir, { adapter }).bytes, measured);
-    else if (form === other) note(form, checkpointBytes(model), measured);
-    else {
-      saveModel(output, model, processorOf(dir, model));
-      note(form, account(output).bytes, measured);
-    }
+    const isAdapter = form === 'adapter';
+    note(form, isAdapter ? account(dir, { adapter }).bytes : checkpointBytes(model), measured);
+    if (form !== written) continue;
+    const forms = (['adapter', 'merged', 'requantized'] as const).flatMap(
+      (name) => reports.get(name) ?? [],
+    );
+    report = {
+      model: dir,
+      adapter,
+      output,
+      written,
+      forms,
+      dev: dev && reference ? { ...dev.description, tokens: reference.tokens } : null,
+      recommended: recommendForm(forms),
+    };
+    const files = { [mergeReportFile]: report };
+    saveModel(output, model, processorOf(dir, model), { files });
   }
-  const forms = (['adapter', 'merged', 'requantized'] as const).flatMap(
-    (form) => reports.get(form) ?? [],
-  );
-  const report: MergeReport = {
-    model: dir,
-    adapter,
-    output,
-    written,
-    forms,
-    dev: dev && reference ? { ...dev.description, tokens: reference.tokens } : null,
-    recommended: recommendForm(forms),
-  };
-  writeFileAtomic(join(output, mergeReportFile), `${JSON.stringify(report, null, 2)}\n`);
-  return report;
+  return report!;
 }
 
 /** The model in one of its forms, weights in the dtypes they are stored in. */

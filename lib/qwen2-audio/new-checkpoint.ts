@@ -56,8 +56,8 @@ export class NewCheckpoint {
     const whole = configJson(config, numHiddenLayers, dtype, languages);
     const { quantization_config: _, ...json } = whole;
     if (quantization !== undefined) json.quantization_config = quantization;
-    this.#write('config.json', json);
-    this.#write('generation_config.json', {
+    this.writeJson('config.json', json);
+    this.writeJson('generation_config.json', {
       do_sample: false,
       eos_token_id: config.eosTokenIds,
       pad_token_id: config.padTokenId,
@@ -67,7 +67,7 @@ export class NewCheckpoint {
   /** Writes the index of several files. */
   writeIndex(shards: readonly Shard<TensorToWrite>[], totalSize: number): void {
     if (shards.length > 1) {
-      this.#write('model.safetensors.index.json', shardIndex(shards, totalSize));
+      this.writeJson('model.safetensors.index.json', shardIndex(shards, totalSize));
     }
   }
 
@@ -92,7 +92,7 @@ export class NewCheckpoint {
     return isErrno(cause) ? fileError('write', this.dir, cause) : error;
   }
 
-  #write(file: string, json: unknown): void {
+  writeJson(file: string, json: unknown): void {
     writeFileAtomic(this.path(file), `${JSON.stringify(json, null, 2)}\n`);
   }
 }

@@ -19,6 +19,8 @@ export interface SaveOptions {
    * it is asked for another. What the model was loaded with by default.
    */
   targetLanguages?: readonly string[];
+  /** More JSON files of the folder, by name. */
+  files?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -41,6 +43,7 @@ export function saveModel(
     target.writeConfig(model.config, model.layers.length, dtype, { quantization, languages });
     writeWeights(target, model, dtype, options.maxShardSize);
     processor?.save(target.temporary);
+    for (const [file, json] of Object.entries(options.files ?? {})) target.writeJson(file, json);
     target.complete();
   } catch (error) {
     throw target.abandon(error);

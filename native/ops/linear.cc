@@ -103,8 +103,9 @@ struct Linear : torch::autograd::Function<Linear> {
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  const bool learns = at::GradMode::is_enabled() &&
-                      (x.requires_grad() || weight.requires_grad() || (bias && bias->requires_grad()));
+  const bool learns =
+      at::GradMode::is_enabled() &&
+      (x.requires_grad() || weight.requires_grad() || (bias && bias->requires_grad()));
   if (!learns && fewRowsFit(x, weight)) return fewRowsLinear(x, weight, bias);
   const bool plain = x.is_cpu() && x.scalar_type() == at::kFloat && weight.dim() == 2 &&
                      weight.is_cpu() && weight.scalar_type() == at::kFloat && x.dim() >= 2 &&

@@ -6,12 +6,13 @@
  */
 const path = require('node:path');
 const { CommandError, run } = require('../../cmake/run.js');
-const { preparePeers } = require('./peers.js');
+const { preparePeers } = require('../../cmake/peers.js');
 
 async function main() {
   const began = Date.now();
   const required = process.argv.includes('--required');
-  const peers = await preparePeers();
+  const given = process.env.PARE_INTEROP_PYTHON;
+  const peers = given ? { python: given } : await preparePeers();
   if (peers.skipped) {
     console.error(`test:interop: skipped, since ${peers.skipped}`);
     process.exitCode = required ? 1 : 0;

@@ -57,6 +57,14 @@ std::optional<Tensor> expanded(const std::optional<Tensor>& mask, const Tensor& 
   return rows.stride(3) == 1 || rows.size(3) == 1 ? rows : rows.contiguous();
 }
 
+// Values side by side, in pairs that begin where a 32-bit word does: as the products read them.
+Tensor inPairs(const Tensor& heads) {
+  const auto isEven = [&](int64_t dim) { return heads.stride(dim) % 2 == 0; };
+  const bool fits = heads.stride(3) == 1 && heads.storage_offset() % 2 == 0 && isEven(0) &&
+                    isEven(1) && isEven(2);
+  return fits ? heads : heads.contiguous();
+}
+
 // Head after head and query after query.
 Tensor attendFew(const Tensor& q, const Tensor& k, const Tensor& v,
                  const std::optional<Tensor>& mask, bool causal, double scale) {
@@ -89,7 +97,7 @@ Tensor attendFew(const Tensor& q, const Tensor& k, const Tensor& v,
 #ifdef PARE_NF4_X86
 
 // Calls `work(batch, kvHead, firstHead, lastHead, part)` on all threads: heads that share keys are
-// worked on together, as far as there is work for every thread. Returns the number of parts.
+// worked on together, as far as there is work for every thread.
 template <typename Work>
 void forGroups(int64_t batch, int64_t kvHeads, int64_t group, int64_t parts, Work work) {
   at::parallel_for(0, batch * kvHeads * parts, 1, [&](int64_t begin, int64_t end) {
@@ -143,7 +151,7 @@ struct Attention : torch::autograd::Function<Attention> {
     const std::optional<Tensor> mask = saved[3].defined() ? std::optional(saved[3]) : std::nullopt;
     const bool causal = context->saved_data["causal"].toBool();
     const float scale = static_cast<float>(context->saved_data["scale"].toDouble());
-    const Tensor gradient = gradients[0].stride(3) == 1 ? gradients[0] : gradients[0].contiguous();
+    const Tensor gradient = inPairs(gradients[0]);
     const int64_t batch = q.size(0), heads = q.size(1), kvHeads = k.size(1), keys = k.size(2);
     const int64_t group = heads / kvHeads, parts = partsFor(batch, kvHeads, group);
     const fused::HeadSizes sizes{q.size(2), keys, q.size(3), scale};
@@ -175,10 +183,6 @@ struct Attention : torch::autograd::Function<Attention> {
 
 #endif
 
-Tensor withUnitStride(const Tensor& heads) {
-  return heads.stride(3) == 1 && heads.stride(2) % 2 == 0 ? heads : heads.contiguous();
-}
-
 }  // namespace
 
 static bool inBFloat16(const Tensor& q) {
@@ -203,13 +207,12 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
   const bool learns = at::GradMode::is_enabled() &&
                       (q.requires_grad() || k.requires_grad() || v.requires_grad());
   if (own && !learns && q.size(2) < kFewestQueries) {
-    return attendFew(withUnitStride(q), withUnitStride(k), withUnitStride(v), expanded(mask, q, k),
-                     causal, scale);
+    return attendFew(inPairs(q), inPairs(k), inPairs(v), expanded(mask, q, k), causal, scale);
   }
 #ifdef PARE_NF4_X86
   if (own && inBFloat16(q)) {
-    return Attention::apply(withUnitStride(q), withUnitStride(k), withUnitStride(v),
-                            expanded(mask, q, k), causal, scale);
+    return Attention::apply(inPairs(q), inPairs(k), inPairs(v), expanded(mask, q, k), causal,
+                            scale);
   }
 #endif
   const int64_t group = q.size(1) / k.size(1);

@@ -33,8 +33,9 @@ int64_t roundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// The operands of a product: a pair of bfloat16 that follow each other in the inner dimension is one
-// 32-bit word. `a` is read a word at a time, at any strides; `b` [pairs, columns] a vector at a time.
+// The operands of a product: a pair of bfloat16 that follow each other in the inner dimension is
+// one 32-bit word. `a` is read a word at a time, at any strides; `b` [pairs, columns] a vector at a
+// time.
 struct Left {
   const uint32_t* words;
   int64_t rowStride, pairStride;
@@ -164,7 +165,7 @@ Left leftOf(const Rows& rows) {
   return {reinterpret_cast<const uint32_t*>(rows.data), rows.stride / 2, 1};
 }
 
-// Adds the mask to a row of scores; keys behind `visible` have none.
+// Adds the mask to a row of scores, up to `visible`.
 void addMask(const Mask& mask, int64_t query, int64_t visible, float* scores) {
   const auto at = [&](auto* rows) { return rows + query * mask.stride; };
   switch (mask.type) {
@@ -192,6 +193,19 @@ void addMask(const Mask& mask, int64_t query, int64_t visible, float* scores) {
       }
     }
   }
+}
+
+// The products of a query with keys in a row of `width`, scaled and masked; what the query does not
+// see, and what stands behind the keys, becomes minus infinity.
+void maskScores(const Mask& mask, int64_t query, int64_t keys, float scale, int64_t width,
+                float* scores) {
+  const int64_t visible = mask.causal ? std::min(keys, query + 1) : keys;
+  const __m512 scales = _mm512_set1_ps(scale);
+  std::fill(scores + visible, scores + width, kNever);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    _mm512_storeu_ps(scores + i, _mm512_mul_ps(_mm512_loadu_ps(scores + i), scales));
+  }
+  addMask(mask, query, visible, scores);
 }
 
 }  // namespace
@@ -251,7 +265,6 @@ PackedHead::~PackedHead() { delete buffers_; }
 void PackedHead::forward(const Rows& q, const Mask& mask, const RowsOut& out, float* logSums) {
   const auto [queries, keys, d, scale] = sizes_;
   Buffers& b = *buffers_;
-  const __m512 scales = _mm512_set1_ps(scale);
   for (int64_t first = 0; first < queries; first += kBlock) {
     const int64_t rows = std::min(kBlock, queries - first);
     const int64_t most = mask.causal ? std::min(keys, first + rows) : keys;
@@ -262,12 +275,7 @@ void PackedHead::forward(const Rows& q, const Mask& mask, const RowsOut& out, fl
     float inverse[kBlock];
     for (int64_t row = 0; row < rows; row++) {
       float* scores = b.scores.get() + row * paddedKeys_;
-      const int64_t visible = mask.causal ? std::min(keys, first + row + 1) : keys;
-      std::fill(scores + visible, scores + width, kNever);
-      for (int64_t i = 0; i < width; i += kLanes) {
-        _mm512_storeu_ps(scores + i, _mm512_mul_ps(_mm512_loadu_ps(scores + i), scales));
-      }
-      addMask(mask, first + row, visible, scores);
+      maskScores(mask, first + row, keys, scale, width, scores);
       __m512 most = _mm512_set1_ps(kNever);
       for (int64_t i = 0; i < width; i += kLanes) {
         most = _mm512_max_ps(most, _mm512_loadu_ps(scores + i));
@@ -321,12 +329,7 @@ void PackedHead::backward(const Rows& q, const Mask& mask, const Rows& out, cons
     for (int64_t row = 0; row < rows; row++) {
       float* scores = b.scores.get() + row * paddedKeys_;
       float* toWeights = b.toWeights.get() + row * paddedKeys_;
-      const int64_t visible = mask.causal ? std::min(keys, first + row + 1) : keys;
-      std::fill(scores + visible, scores + width, kNever);
-      for (int64_t i = 0; i < width; i += kLanes) {
-        _mm512_storeu_ps(scores + i, _mm512_mul_ps(_mm512_loadu_ps(scores + i), scales));
-      }
-      addMask(mask, first + row, visible, scores);
+      maskScores(mask, first + row, keys, scale, width, scores);
       __m512 dots = _mm512_setzero_ps();
       for (int64_t i = 0; i < d; i += kLanes) {
         dots = _mm512_fmadd_ps(loadBFloat16(blockG.data + row * blockG.stride + i),

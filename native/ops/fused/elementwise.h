@@ -9,7 +9,8 @@
 #include <cstdint>
 
 // The loader takes the version for the processor at hand.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define PARE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define PARE_CLONES
@@ -61,14 +62,18 @@ PARE_INLINE float exponential(float x) {
   p = p * r * r + r + 1.f;
   // 2^n in two halves: n may lie outside the exponents of normal numbers.
   const int whole = static_cast<int>(n), half = whole >> 1;
-  const auto power = [](int e) { return std::bit_cast<float>(static_cast<uint32_t>(e + 127) << 23); };
+  const auto power = [](int e) {
+    return std::bit_cast<float>(static_cast<uint32_t>(e + 127) << 23);
+  };
   return p * power(half) * power(whole - half);
 }
 
 PARE_INLINE float sigmoid(float x) { return 1.f / (1.f + exponential(-x)); }
 
 // Rows that are worth a thread.
-inline int64_t grain(int64_t rowSize) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, rowSize)); }
+inline int64_t grain(int64_t rowSize) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, rowSize));
+}
 
 // Whether the loops here can do it: on a CPU, contiguous, of one dtype that they know.
 inline bool fits(std::initializer_list<const at::Tensor*> tensors) {

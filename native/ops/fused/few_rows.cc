@@ -59,7 +59,7 @@ PARE_INLINE void multiplyRows(const float* x, const BFloat16* weight, const floa
                               BFloat16* y, int64_t size, int64_t columns, int64_t begin,
                               int64_t end) {
   // Independent sums hide the latency of adding.
-  constexpr int kTogether = kRows <= 2 ? 4 : kRows <= 4 ? 2 : 1;
+  constexpr int kTogether = kRows <= 6 ? 4 : 3;
   int64_t column = begin;
   for (; column + kTogether <= end; column += kTogether) {
     multiplyColumns<kRows, kTogether>(x, weight, bias, y, size, columns, column);

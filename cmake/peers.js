@@ -2,13 +2,13 @@
 const { createHash } = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
-const { cacheFolder } = require('../../cmake/libtorch.js');
-const { SOURCES } = require('../../cmake/fetch-libtorch.js');
-const { withLock } = require('../../cmake/lock.js');
-const { step } = require('../../cmake/progress.js');
-const { CommandError, run } = require('../../cmake/run.js');
+const { cacheFolder } = require('./libtorch.js');
+const { SOURCES } = require('./fetch-libtorch.js');
+const { withLock } = require('./lock.js');
+const { step } = require('./progress.js');
+const { CommandError, run } = require('./run.js');
 
-const REQUIREMENTS = path.join(__dirname, '../oracle/requirements.txt');
+const REQUIREMENTS = path.join(__dirname, '../test/oracle/requirements.txt');
 /** Of the versions in requirements.txt. */
 const OLDEST = [3, 11];
 const INSTALL_MINUTES = 15;
@@ -18,13 +18,14 @@ const UNREACHABLE =
   /connection (broken|refused|reset|error)|newconnectionerror|connecttimeout|timed out|temporary failure in name|max retries exceeded|network is unreachable|proxyerror|ssl.*error/i;
 
 /**
- * A Python with the packages of test/oracle/requirements.txt: an environment of its own in the
- * cache, made when it is missing and kept for as long as the requirements stay the same.
+ * A Python with the originals that `pare` is compared with and raced against, those of
+ * test/oracle/requirements.txt: an environment of its own in the cache, made when it is missing and
+ * kept for as long as the requirements stay the same.
+ * @param {string[]} more packages beside them, as pip takes them
  * @returns {Promise<{python: string, skipped?: undefined} | {python?: undefined, skipped: string}>}
  * @throws if the packages cannot be installed for another reason than an index out of reach
  */
-async function preparePeers(env = process.env) {
-  if (env.PARE_INTEROP_PYTHON) return { python: env.PARE_INTEROP_PYTHON };
+async function preparePeers(more = [], env = process.env) {
   const own = env.PYTHON ?? 'python3';
   const version = await pythonVersion(own);
   if (!version) return { skipped: `${own} does not run` };
@@ -35,8 +36,11 @@ async function preparePeers(env = process.env) {
     };
   }
   const requirements = fs.readFileSync(REQUIREMENTS, 'utf8');
-  const hash = createHash('sha256').update(requirements).digest('hex').slice(0, 12);
-  const folder = path.join(cacheFolder(env), 'interop', `${version.join('.')}-${hash}`);
+  const hash = createHash('sha256')
+    .update([requirements, ...more].join('\n'))
+    .digest('hex')
+    .slice(0, 12);
+  const folder = path.join(cacheFolder(env), 'peers', `${version.join('.')}-${hash}`);
   const python = path.join(folder, 'bin', 'python');
   const complete = path.join(folder, 'complete');
   return withLock(
@@ -44,7 +48,7 @@ async function preparePeers(env = process.env) {
     async () => {
       if (fs.existsSync(complete)) return { python };
       fs.rmSync(folder, { recursive: true, force: true });
-      const reason = await install(own, python, folder, requirements);
+      const reason = await install(own, python, folder, requirements, more);
       if (reason) return { skipped: reason };
       fs.writeFileSync(complete, '');
       return { python };
@@ -69,7 +73,7 @@ function pinned(requirements, name) {
 }
 
 /** @returns why no index was reached, or undefined when all is installed */
-async function install(own, python, folder, requirements) {
+async function install(own, python, folder, requirements, more) {
   const timeoutMs = INSTALL_MINUTES * 60_000;
   const pip = (...args) =>
     run(python, ['-m', 'pip', 'install', '--no-input', ...args], { timeoutMs });
@@ -92,7 +96,7 @@ async function install(own, python, folder, requirements) {
               pip(...args, torch),
         ),
       );
-      await pip('-r', REQUIREMENTS);
+      await pip('-r', REQUIREMENTS, ...more);
     });
   } catch (error) {
     fs.rmSync(folder, { recursive: true, force: true });
