@@ -9,3 +9,4 @@ export { distillCorpus, readTeacherTexts, type DistillOptions } from './steps/di
 export { finetuneCheckpoint, type FinetuneOptions, type FinetuneResult } from './steps/finetune';
 export { searchCheckpoint, type SearchOptions } from './steps/importance';
 export { drawReport } from './draw-report';
+export { planRecipe, type Plan, type PlannedStage } from './plan';

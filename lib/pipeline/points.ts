@@ -18,6 +18,8 @@ export interface SweepPoint {
   name: string;
   recipe: Recipe;
   yaml: string;
+  /** What makes the recipe of the file. */
+  settings: readonly Setting[];
 }
 
 /**
@@ -45,8 +47,8 @@ export function readPoints(file: string, options: PointOptions): SweepPoint[] {
     // A recipe as it was run has no variants left.
     const alone: Setting[] =
       base.variants === undefined ? [] : [{ key: 'variants', value: undefined, text: 'variants=' }];
-    const { recipe, yaml } = readRecipe(file, [...given, ...settings, ...alone]);
-    return { name: folderName(name), recipe, yaml };
+    const all = [...given, ...settings, ...alone];
+    return { name: folderName(name), settings: all, ...readRecipe(file, all) };
   });
 }
 

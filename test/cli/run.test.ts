@@ -149,6 +149,19 @@ describe('pare run', () => {
     expect(lines[2]!.rows).toHaveLength(3);
   });
 
+  test('--plan says what is needed and runs nothing', async () => {
+    const none = join(folder, 'planned');
+    const planned = await pare('run', recipe, '--plan', '--set', `output=${none}`);
+    expect(planned).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(planned.stdout).toMatch(/^importance +[\d,]+ +[\d.]+ GB/m);
+    expect(planned.stdout).toContain('3 candidates');
+    expect(planned.stdout).toMatch(/^memory: .* at the peak; this machine has .*: it fits$/m);
+    expect(existsSync(none)).toBe(false);
+    const args = ['--plan', '--json', '--sweep', 'importance.remove=1,2'];
+    const lines = jsonLines((await pare('run', recipe, ...args)).stdout);
+    expect(lines.map(({ run }) => run)).toEqual(['importance.remove=1', 'importance.remove=2']);
+  });
+
   test.each([
     ['--set', 'importance.remvoe=1', 'did you mean "remove"?'],
     ['--set', 'importance', 'sets nothing'],

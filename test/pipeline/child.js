@@ -2,7 +2,7 @@
  * Follows a recipe in a process of its own, compiling TypeScript on the fly as jest does:
  * `node child.js RECIPE [EVENT]`. With an event (`importance 3`, a label and how much is done, or
  * `stage pruned`) the process kills itself there, by a signal that nothing can catch. Prints one
- * line of JSON: the error's class and message, or the student's folder.
+ * line of JSON: the error's class and message, or the student's folder and the process' peak of memory in bytes.
  */
 const { readFileSync } = require('node:fs');
 const { transformSync } = require('@swc/core');
@@ -24,7 +24,9 @@ runRecipe(recipe, {
   onProgress: ({ label, done }) => at(`${label} ${done}`),
   onStage: (name) => at(`stage ${name}`),
 }).then(
-  ({ student }) => console.log(JSON.stringify({ student })),
+  // The peak of resident memory, from the kernel.
+  ({ student }) =>
+    console.log(JSON.stringify({ student, peak: process.resourceUsage().maxRSS * 1024 })),
   ({ constructor, name, message }) =>
     console.log(JSON.stringify({ error: name, message, class: constructor.name })),
 );

@@ -12,6 +12,7 @@ interface RunFlags {
   variant?: string[];
   sweep: string[];
   tensorboard?: string;
+  plan?: boolean;
   json?: boolean;
 }
 
@@ -36,6 +37,7 @@ export function runCommand(context: Context): Command {
       [],
     )
     .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
+    .option('--plan', 'say what each stage needs of memory and disk, and run nothing')
     .option('--json', 'print {dir, student, reportPath, models} in place of the table')
     .addHelpText(
       'after',
@@ -43,6 +45,7 @@ export function runCommand(context: Context): Command {
         'pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --from-scratch',
         'pare run recipes/demo.yaml --set importance.remove=4 --set output=runs/eight-layers',
+        'pare run recipes/demo.yaml --plan',
         'pare run recipes/demo.yaml --sweep importance.remove=2,4,6',
         'pare run recipes/paper-de.yaml --variant b --tensorboard runs/tensorboard',
         'pare run recipes/demo.yaml --json | tail -n 1 | jq -r .reportPath',
@@ -54,11 +57,26 @@ export function runCommand(context: Context): Command {
     )
     .action(async (file: string, flags: RunFlags) => {
       await told(() => checked(file, flags));
+      if (flags.plan) return printPlan(context, file, flags);
       const progress = new Progress(context.stderr, context.now);
       await resumable(context, progress, (signal) =>
         follow(context, progress, file, flags, signal),
       );
     });
+}
+
+async function printPlan(context: Context, file: string, flags: RunFlags): Promise<void> {
+  const { planRecipe, readPoints } = await import('../../pipeline');
+  const { planLines } = await import('../plan-table');
+  const { sweep, set, variant: variants } = flags;
+  for (const { name, settings } of readPoints(file, { sweep, set, variants })) {
+    const plan = planRecipe(file, { set: settings });
+    if (flags.json) context.print(JSON.stringify({ run: name, ...plan }));
+    else {
+      if (name !== '') context.print(`${name}:`);
+      context.print(`${planLines(plan).join('\n')}\n`);
+    }
+  }
 }
 
 /** A wrong recipe is told before libtorch is loaded. */

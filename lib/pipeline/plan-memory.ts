@@ -1,0 +1,198 @@
+/**
+ * Memory of a step in bytes, counted from shapes. What is kept for backward is what the modules of
+ * `qwen2-audio` keep; allocators and short-lived results of single operations are not counted.
+ */
+import type { Qwen2AudioConfig } from '../qwen2-audio';
+import { logicalParameters } from '../qwen2-audio/logical-parameters';
+
+export type Shape = Pick<Qwen2AudioConfig, 'audio' | 'text'>;
+
+/** Bytes by what they are for. */
+export type Memory = Partial<
+  Record<
+    | 'program'
+    | 'weights'
+    | 'gradients'
+    | 'optimizer'
+    | 'activations'
+    | 'logits'
+    | 'cache'
+    | 'features',
+    number
+  >
+>;
+
+interface Packing {
+  blockSize: number;
+  doubleQuant: boolean;
+  lmHead: boolean;
+  embeddings: boolean;
+}
+
+/** A model's size, by its number of decoder layers and by whether it is in 4 bits. */
+export class ModelCost {
+  /** Node with libtorch and its threads' scratch, measured with a model of next to nothing. */
+  static readonly program: number = 310e6;
+  readonly parameters: number;
+  /** Of linear layers, by whose weights most of a model is counted. */
+  readonly #linear: number;
+  readonly #vocabulary: number;
+
+  constructor(
+    readonly shape: Shape,
+    readonly packing?: Packing,
+  ) {
+    const { audio, text } = shape;
+    this.parameters = logicalParameters(shape).total;
+    const keys = text.numKeyValueHeads * text.headDim;
+    const queries = text.numAttentionHeads * text.headDim;
+    const layer = text.hiddenSize * (2 * queries + 2 * keys + 3 * text.intermediateSize);
+    this.#linear =
+      audio.encoderLayers * (4 * audio.dModel ** 2 + 2 * audio.dModel * audio.encoderFfnDim) +
+      audio.dModel * text.hiddenSize +
+      text.numHiddenLayers * layer;
+    this.#vocabulary = text.vocabSize * text.hiddenSize;
+  }
+
+  get isPacked(): boolean {
+    return this.packing !== undefined;
+  }
+
+  withLayers(numHiddenLayers: number): ModelCost {
+    const text = { ...this.shape.text, numHiddenLayers };
+    return new ModelCost({ ...this.shape, text }, this.packing);
+  }
+
+  packed(packing: Packing): ModelCost {
+    return new ModelCost(this.shape, packing);
+  }
+
+  /** As stages compute: float32, but for what is in 4 bits. */
+  get bytesInMemory(): number {
+    return this.#bytes(4);
+  }
+
+  /** Stored as bfloat16, but for what is in 4 bits. */
+  get bytesOnDisk(): number {
+    return this.#bytes(2);
+  }
+
+  /** Of an adapter on every linear layer but lm_head. */
+  loraParameters(r: number): number {
+    const { audio, text } = this.shape;
+    const { dModel: d, encoderFfnDim: ffn } = audio;
+    const { hiddenSize: h, intermediateSize: i } = text;
+    const keys = text.numKeyValueHeads * text.headDim;
+    const queries = text.numAttentionHeads * text.headDim;
+    const encoder = audio.encoderLayers * (4 * 2 * d + 2 * (d + ffn));
+    const decoder = text.numHiddenLayers * (2 * (h + queries) + 2 * (h + keys) + 3 * (h + i));
+    return r * (encoder + d + h + decoder);
+  }
+
+  #bytes(each: number): number {
+    if (this.packing === undefined) return each * this.parameters;
+    const { blockSize, doubleQuant, lmHead, embeddings } = this.packing;
+    const packed = this.#linear + this.#vocabulary * (Number(lmHead) + Number(embeddings));
+    // A scale a block: float32, or a byte of which 256 have a float32.
+    const scale = (doubleQuant ? 1 + 4 / 256 : 4) / blockSize;
+    return packed * (0.5 + scale) + (this.parameters - packed) * each;
+  }
+}
+
+export interface TrainingRows {
+  /** Of a micro-batch. */
+  clips: number;
+  /** Of a clip, in the decoder. */
+  tokens: number;
+  /** Of a clip, to be learnt. */
+  targets: number;
+}
+
+/** Logits that are held at once, whatever the batch: `chunkSizeOf` in torch/chunked-loss. */
+const logitsAtOnce = 2 ** 23;
+
+/** Numbers that a decoder layer keeps of a token for backward. */
+function decoderLayerNumbers({ text }: Shape): number {
+  const { hiddenSize: h, intermediateSize: i, headDim, numKeyValueHeads } = text;
+  // Two inputs and two outputs of norms, queries, keys, values, attended; gate, up, their product.
+  return 6 * h + 2 * numKeyValueHeads * headDim + 3 * i;
+}
+
+function encoderLayerNumbers({ audio }: Shape): number {
+  return 8 * audio.dModel + 2 * audio.encoderFfnDim;
+}
+
+export function trainingMemory(
+  model: ModelCost,
+  { clips, tokens, targets }: TrainingRows,
+  settings: {
+    trained: number;
+    bytesOfMoments: number;
+    lora: boolean;
+    bf16?: boolean;
+    checkpointing?: boolean;
+  },
+): Memory {
+  const { shape } = model;
+  const { audio, text } = shape;
+  const decoded = clips * tokens;
+  const heard = clips * audio.maxSourcePositions;
+  const [decoderLayer, encoderLayer] = [decoderLayerNumbers(shape), encoderLayerNumbers(shape)];
+  // In backward, a layer's activations have gradients of their own size; with checkpointing they are
+  // also made again.
+  const layer = Math.max(decoded * decoderLayer, heard * encoderLayer);
+  const kept = settings.checkpointing
+    ? text.numHiddenLayers * decoded * text.hiddenSize +
+      audio.encoderLayers * heard * audio.dModel +
+      layer
+    : text.numHiddenLayers * decoded * decoderLayer + audio.encoderLayers * heard * encoderLayer;
+  // Both convolutions, on twice as many frames, before and behind GELU.
+  const convolutions = heard * audio.dModel * 6;
+  // With autocast a copy of each matrix in bfloat16 is kept for backward.
+  const copies =
+    settings.bf16 && !settings.lora && !settings.checkpointing ? 2 * model.parameters : 0;
+  const logits = Math.min(clips * targets * text.vocabSize, logitsAtOnce);
+  const { trained, bytesOfMoments } = settings;
+  return {
+    program: ModelCost.program,
+    weights: model.bytesInMemory + (settings.lora ? 4 * trained : 0),
+    gradients: 4 * trained,
+    optimizer: bytesOfMoments * trained,
+    activations: 4 * (kept + layer + convolutions) + copies,
+    // Logits, their softmax, and the gradient.
+    logits: 3 * 4 * logits,
+  };
+}
+
+/** Greedy decoding of batches. */
+export function decodingMemory(
+  model: ModelCost,
+  {
+    rows,
+    tokens,
+    newTokens,
+    encoded,
+  }: {
+    rows: number;
+    tokens: number;
+    newTokens: number;
+    /** Audio tokens that are kept encoded. */
+    encoded: number;
+  },
+): Memory {
+  const { shape } = model;
+  const { audio, text } = shape;
+  const cached = 2 * text.numHiddenLayers * text.numKeyValueHeads * text.headDim;
+  const layer = Math.max(
+    rows * tokens * decoderLayerNumbers(shape),
+    // A batch of clips is heard before it is decoded.
+    rows * audio.maxSourcePositions * (encoderLayerNumbers(shape) + 6 * audio.dModel),
+  );
+  return {
+    program: ModelCost.program,
+    weights: model.bytesInMemory,
+    activations: 4 * (layer + encoded * text.hiddenSize),
+    logits: 2 * 4 * rows * text.vocabSize,
+    cache: 4 * rows * (tokens + newTokens) * cached,
+  };
+}

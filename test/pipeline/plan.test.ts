@@ -1,0 +1,108 @@
+/** Plans: shapes that are known, and peaks that are measured. */
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { planRecipe, type Plan } from '../../lib/pipeline';
+import { publicShapes } from '../../lib/qwen2-audio/public-shapes';
+import { tinyCorpus } from './tiny-corpus';
+import { tinyRecipe, tinyShape, writeRecipe } from './tiny-recipe';
+
+jest.setTimeout(900_000);
+const execute = promisify(execFile);
+
+let dir: string;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
+  tinyCorpus(join(dir, 'corpus'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const stageOf = (plan: Plan, name: string): Plan['stages'][number] =>
+  plan.stages.find((stage) => stage.name === name)!;
+
+test('the paper’s models: parameters and bytes as they are known', () => {
+  const base = join(dir, 'base');
+  mkdirSync(base);
+  writeFileSync(join(base, 'config.json'), JSON.stringify(publicShapes['qwen2-audio-7b']));
+  const paper = join(__dirname, '../../recipes/paper-de.yaml');
+  const set = [`teacher.checkpoint=${base}`, 'corpus.path=/nowhere'];
+  const plan = planRecipe(paper, { set });
+  expect(plan.stages.map(({ name }) => name)).toEqual([
+    ...['teacher', 'evaluation-teacher', 'distilled', 'importance', 'pruned', 'evaluation-pruned'],
+    ...['healed', 'evaluation-healed', 'quantized', 'evaluation-quantized'],
+    ...['student', 'evaluation-student'],
+  ]);
+  const teacher = stageOf(plan, 'teacher');
+  expect(teacher).toMatchObject({ parameters: 8_397_094_912, trained: 8_397_094_912 });
+  expect(teacher.disk / 1e9).toBeCloseTo(16.79, 2);
+  expect(teacher.memory.optimizer).toBe(8 * 8_397_094_912);
+  expect(stageOf(plan, 'importance').work).toBe('212 candidates');
+  expect(stageOf(plan, 'healed').parameters).toBe(6_777_929_728);
+  expect(stageOf(plan, 'quantized').disk / 1e9).toBeCloseTo(5.41, 1);
+  const whole = planRecipe(paper, { set: [...set, 'importance=', 'heal='] });
+  expect(stageOf(whole, 'quantized').disk / 1e9).toBeCloseTo(6.24, 1);
+  // 2.41 % with the adapter counted in.
+  const { trained, parameters } = stageOf(whole, 'student');
+  expect((100 * trained) / (trained + parameters)).toBeCloseTo(2.41, 1);
+  expect(plan.assumed).toEqual([expect.stringContaining('/nowhere is not there')]);
+});
+
+test('8-bit moments and checkpointing take less', () => {
+  const file = writeRecipe(dir, tinyRecipe(join(dir, 'corpus'), join(dir, 'none')));
+  const of = (...set: string[]): Plan['stages'][number] =>
+    stageOf(planRecipe(file, { set }), 'healed');
+  const plain = of();
+  expect(of('heal.optimizer=adamw8bit').memory.optimizer).toBe(plain.memory.optimizer! / 4);
+  expect(of('heal.gradientCheckpointing=true').peak).toBeLessThan(plain.peak);
+  expect(plain.seconds).toBeUndefined();
+  expect(existsSync(join(dir, 'none'))).toBe(false);
+});
+
+test('a checkpoint that is not there', () => {
+  const recipe = { ...tinyRecipe('c', 'r'), teacher: { checkpoint: 'none' } };
+  const file = join(dir, 'none.yaml');
+  writeFileSync(file, stringify(recipe));
+  expect(() => planRecipe(file)).toThrow(/none has no config\.json, from which a plan is made/);
+});
+
+/** Full training, without and with checkpointing; the second is four times the first. */
+const sizes = [
+  { hidden: 32, layers: 5, batch: 8, checkpointing: false },
+  { hidden: 512, layers: 8, batch: 24, checkpointing: false },
+  { hidden: 512, layers: 8, batch: 24, checkpointing: true },
+  { hidden: 896, layers: 10, batch: 8, checkpointing: false },
+];
+
+test.each(sizes)(
+  '%j: the peak that is measured',
+  async ({ hidden, layers, batch, checkpointing }) => {
+    const name = `measured-${hidden}-${checkpointing}`;
+    const recipe = tinyRecipe(join(dir, 'corpus'), join(dir, name));
+    const text = {
+      ...tinyShape.text,
+      ...{ hidden_size: hidden, intermediate_size: 3 * hidden, num_hidden_layers: layers },
+      ...{ num_attention_heads: 8, num_key_value_heads: 8 },
+    };
+    const training = { batchSize: batch, steps: 2, learningRate: 1e-4, saveEvery: 100 };
+    const file = writeRecipe(dir, {
+      ...{ name: recipe.name, output: recipe.output, corpus: recipe.corpus, seed: 3 },
+      ...{ languages: ['de', 'zh'], generation: { maxNewTokens: 4, batchSize: 4 } },
+      teacher: {
+        random: { ...tinyShape, text },
+        train: { ...training, gradientCheckpointing: checkpointing },
+      },
+    });
+    const plan = planRecipe(file);
+    const { stdout } = await execute(process.execPath, [join(__dirname, 'child.js'), file]);
+    const { peak: measured } = JSON.parse(stdout) as { peak: number };
+    const checkpoint = join(recipe.output, 'teacher', 'model', 'model.safetensors');
+    const bytes = statSync(checkpoint).size;
+    expect(plan.peak / measured).toBeGreaterThan(0.75);
+    expect(plan.peak / measured).toBeLessThan(1.25);
+    // But for the header, which counts where a model is tiny.
+    expect(stageOf(plan, 'teacher').disk / bytes).toBeCloseTo(1, 1);
+  },
+);
