@@ -10,6 +10,7 @@ export {
   type TranslationRequest,
   type TranslatorOptions,
 } from './qwen2-audio/translator';
+export { WorkerTranslator } from './qwen2-audio/worker-translator';
 export type {
   RecordingOutcome,
   RecordingRequest,

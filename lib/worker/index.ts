@@ -1,0 +1,3 @@
+export type { ErrorClass } from './messages';
+export { RemoteObject } from './remote-object';
+export { serve } from './serve';
