@@ -213,7 +213,7 @@ async function candidate(folder: string): Promise<Findings> {
   const translating = between(started, now(), utterances);
   const labelled = make(Array(newTokens).fill('the').join(' '));
   started = now();
-  scope(() => noGrad(() => without.loss(labelled, audioFeatures).loss.item()));
+  scope(() => noGrad(() => without.loss(labelled, { audioFeatures }).loss.item()));
   const loss = between(started, now(), utterances);
   return {
     utterances: `${utterances} of ${length(model, 6)} s, ${newTokens} tokens`,

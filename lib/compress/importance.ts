@@ -3,17 +3,12 @@
  * iteration every remaining layer is left out in turn, the dev set is translated and scored, and
  * the layer whose absence scores highest goes for good. Nothing is trained in between.
  */
-import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
-import { corpusScore, createMetricFor } from '../metrics';
 import type { Qwen2Audio } from '../qwen2-audio';
-import { noGrad, scope } from '../torch';
-import { instructionOf, type Features } from '../train/examples';
+import type { Features } from '../train/examples';
 import { JsonLines } from '../train/log';
+import { CandidateScorer, noLayer } from './candidate-scorer';
 import { CompressionError } from './error';
-import { references } from './evaluate';
-import type { MetricKey } from './metric-keys';
-import { EncodedSplit, PromptSet } from './translate';
 
 /** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */
 export type Criterion = 'bleu' | 'chrf' | 'chrf++' | 'loss';
@@ -27,6 +22,11 @@ export interface ImportanceOptions {
   protectedLayers?: readonly number[];
   maxNewTokens: number;
   batchSize: number;
+  /**
+   * Memory for what candidates have in common of the prompts, 1 GiB by default; what finds no room
+   * is computed anew for each, with the same result.
+   */
+  promptBytes?: number;
   /** Where each candidate's score is appended; a search that was killed goes on from it. */
   trace: string;
   /**
@@ -141,14 +141,10 @@ export async function searchLayers(
   const total = candidateCount(open.length, options.remove) + 1;
   let done = 0;
   try {
-    const scoreOf = async (
-      iteration: number,
-      layer: number,
-      left: number[],
-    ): Promise<Candidate> => {
+    const scoreOf = async (iteration: number, layer: number): Promise<Candidate> => {
       let candidate: Candidate | undefined = known.get(`${iteration} ${layer}`);
       if (candidate === undefined) {
-        candidate = { layer, ...(await scorer.score(left)) };
+        candidate = { layer, ...(await scorer.score(layer)) };
         if (!Number.isFinite(candidate.score)) {
           throw new CompressionError(
             `the score without layer ${layer} is ${candidate.score}; look for damaged weights`,
@@ -160,13 +156,13 @@ export async function searchLayers(
       return candidate;
     };
     let kept = Array.from({ length: count }, (_, i) => i);
-    const full = await scoreOf(0, -1, kept);
+    const full = await scoreOf(0, noLayer);
     const iterations: Iteration[] = [];
     for (let iteration = 1; iteration <= options.remove; iteration++) {
       const candidates: Candidate[] = [];
+      scorer.startFrom(kept);
       for (const layer of kept.filter((l) => open.includes(l))) {
-        const left = kept.filter((l) => l !== layer);
-        candidates.push(await scoreOf(iteration, layer, left));
+        candidates.push(await scoreOf(iteration, layer));
       }
       const best = candidates.reduce((a, b) => (b.score > a.score ? b : a));
       kept = kept.filter((layer) => layer !== best.layer);
@@ -202,90 +198,4 @@ function readTrace(
     known.set(`${iteration} ${candidate.layer}`, candidate);
   }
   return known;
-}
-
-function criterionFor(options: ImportanceOptions, language: string): Criterion {
-  const { criterion } = options;
-  if (typeof criterion === 'string') return criterion;
-  const own = criterion[language];
-  if (own === undefined) {
-    throw new CompressionError(`no criterion is given for ${language}; add it to the recipe`);
-  }
-  return own;
-}
-
-class CandidateScorer {
-  readonly #prompts = new Map<string, PromptSet>();
-
-  private constructor(
-    readonly model: Qwen2Audio,
-    readonly audio: EncodedSplit,
-    readonly languages: readonly string[],
-    readonly options: ImportanceOptions,
-  ) {
-    for (const language of languages) {
-      if (criterionFor(options, language) === 'loss') continue;
-      this.#prompts.set(language, new PromptSet(audio, language));
-    }
-  }
-
-  static async prepare(
-    model: Qwen2Audio,
-    features: Features,
-    dev: readonly Utterance[],
-    languages: readonly string[],
-    options: ImportanceOptions,
-  ): Promise<CandidateScorer> {
-    for (const language of languages) criterionFor(options, language);
-    const audio = await EncodedSplit.encode(model, features, dev, options);
-    return new CandidateScorer(model, audio, languages, options);
-  }
-
-  async score(
-    layers: readonly number[],
-  ): Promise<{ score: number; scores: Record<string, number> }> {
-    const candidate = this.model.withLayers(layers);
-    const scores: Record<string, number> = {};
-    let sum = 0;
-    for (const language of this.languages) {
-      const criterion = criterionFor(this.options, language);
-      const value =
-        criterion === 'loss'
-          ? await this.#loss(candidate, language)
-          : await this.#quality(candidate, language, criterion);
-      scores[language] = value;
-      sum += criterion === 'loss' ? -value : value;
-    }
-    return { score: sum / this.languages.length, scores };
-  }
-
-  dispose(): void {
-    for (const prompts of this.#prompts.values()) prompts.dispose();
-    this.audio.dispose();
-  }
-
-  async #quality(candidate: Qwen2Audio, language: string, key: MetricKey): Promise<number> {
-    const { maxNewTokens, signal } = this.options;
-    const prompts = this.#prompts.get(language)!;
-    const { texts } = await prompts.translate(candidate, { maxNewTokens, signal });
-    const metric = createMetricFor(key, language);
-    return corpusScore(metric, texts, references(this.audio.utterances, language)).score;
-  }
-
-  async #loss(candidate: Qwen2Audio, language: string): Promise<number> {
-    const instruction = instructionOf(language);
-    const targets = references(this.audio.utterances, language);
-    const sums = { loss: 0, targets: 0 };
-    for (const { rows, audioFeatures } of this.audio.batches) {
-      await setImmediate();
-      this.options.signal?.throwIfAborted();
-      scope(() => {
-        const batch = this.audio.collate(rows, { instruction, targets }, 'right');
-        const { loss, targets: count } = noGrad(() => candidate.loss(batch, audioFeatures));
-        sums.loss += loss.item();
-        sums.targets += count;
-      });
-    }
-    return sums.loss / sums.targets;
-  }
 }

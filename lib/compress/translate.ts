@@ -1,8 +1,15 @@
 /** Translating whole splits, the audio encoded once however many models listen. */
 import { setImmediate } from 'node:timers/promises';
 import type { Utterance } from '../data';
-import { collate, encodeAudio, generate, type Batch, type Qwen2Audio } from '../qwen2-audio';
-import { audioTokenCount } from '../qwen2-audio';
+import {
+  audioTokenCount,
+  collate,
+  encodeAudio,
+  generate,
+  type Batch,
+  type PromptState,
+  type Qwen2Audio,
+} from '../qwen2-audio';
 import { keep, scope, type Tensor } from '../torch';
 import { instructionOf, type Features, type Task } from '../train/examples';
 
@@ -90,7 +97,7 @@ export class EncodedSplit {
 
 /** A split prepared for one task: its audio, and batches of prompts. */
 export class PromptSet {
-  readonly #batches: { rows: number[]; batch: Batch; audioFeatures: Tensor }[] = [];
+  readonly batches: { rows: number[]; batch: Batch; audioFeatures: Tensor }[] = [];
 
   /** @param audio is used, not owned: it may serve other sets, and outlives this one */
   constructor(
@@ -103,22 +110,27 @@ export class PromptSet {
         keep(made.inputIds);
         return made;
       });
-      this.#batches.push({ rows, batch, audioFeatures });
+      this.batches.push({ rows, batch, audioFeatures });
     }
   }
 
-  /** Greedy translations by `model`, whose audio tower is the one that the set was made with. */
+  /**
+   * Greedy translations by `model`, whose audio tower is the one that the set was made with.
+   * @param states of the batches, where some of the model's layers have read them already
+   */
   async translate(
     model: Qwen2Audio,
     options: Omit<TranslateOptions, 'batchSize'>,
+    states: readonly (PromptState | undefined)[] = [],
   ): Promise<TranslatedSplit> {
     const total = this.audio.utterances.length;
     const tokenIds = new Array<number[]>(total);
     const started = performance.now();
     let done = 0;
-    for (const { rows, batch, audioFeatures } of this.#batches) {
+    for (const [i, { rows, batch, audioFeatures }] of this.batches.entries()) {
       const { maxNewTokens, signal } = options;
-      const ids = await generate(model, batch, { maxNewTokens, audioFeatures, signal });
+      const known = { audioFeatures, promptState: states[i] };
+      const ids = await generate(model, batch, { maxNewTokens, signal, ...known });
       for (const [i, row] of rows.entries()) tokenIds[row] = ids[i]!;
       done += rows.length;
       options.onProgress?.(done, total);
@@ -136,8 +148,8 @@ export class PromptSet {
   }
 
   dispose(): void {
-    for (const { batch } of this.#batches) batch.inputIds.dispose();
-    this.#batches.length = 0;
+    for (const { batch } of this.batches) batch.inputIds.dispose();
+    this.batches.length = 0;
   }
 }
 

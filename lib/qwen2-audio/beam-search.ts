@@ -117,7 +117,7 @@ export async function beamSearch(
   config: Required<GenerationConfig>,
   options: GenerateOptions,
 ): Promise<GeneratedSequence[][]> {
-  const { maxNewTokens, audioFeatures, signal } = options;
+  const { maxNewTokens, signal } = options;
   const { numBeams } = config;
   const { eosTokenIds, text } = model.config;
   if (numBeams > text.vocabSize) {
@@ -157,7 +157,7 @@ export async function beamSearch(
   };
 
   try {
-    let next = scope(() => noGrad(() => candidates(branches.begin(audioFeatures).unsqueeze(1))));
+    let next = scope(() => noGrad(() => candidates(branches.begin(options).unsqueeze(1))));
     for (let step = 1; ; step++) {
       for (const [row, search] of rows.entries()) search.advance(next[row]!);
       if (step === maxNewTokens || rows.every(({ done }) => done)) break;

@@ -4,6 +4,7 @@ import type { Batch } from './batch';
 import { KeyValueCache } from './cache';
 import type { Qwen2Audio } from './model';
 import { prefill } from './prefill';
+import type { KnownPrompt } from './prompt-state';
 
 /**
  * The prompt is computed and kept once a row, however many continuations it has. Each new token of a
@@ -47,8 +48,8 @@ export class Branches {
   }
 
   /** Hidden states [rows, hidden] that the first tokens follow from. */
-  begin(audioFeatures?: Tensor): Tensor {
-    return prefill(this.model, this.batch, this.#cache, audioFeatures);
+  begin(known: KnownPrompt): Tensor {
+    return prefill(this.model, this.batch, this.#cache, known);
   }
 
   /**

@@ -28,6 +28,13 @@ export class KeyValueCache {
     return F.cacheAppend(slot, keys, values, this.#length);
   }
 
+  /** Writes what another has of this prompt, which it holds without room for more. */
+  copyPrompt(other: KeyValueCache): void {
+    for (const [layer, { keys, values }] of other.#layers.entries()) {
+      this.append(layer, keys, values);
+    }
+  }
+
   advance(positions: number): void {
     this.#length += positions;
   }

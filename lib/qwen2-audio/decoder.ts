@@ -124,17 +124,26 @@ export class DecoderStack extends nn.Module {
     this.norm = new nn.RMSNorm(config.hiddenSize, config.rmsNormEps, options.dtype);
   }
 
-  /** @returns hidden states [batch, time, hidden] after the last norm */
-  forward(inputsEmbeds: Tensor, context: DecoderContext): Tensor {
-    let h = inputsEmbeds;
+  /**
+   * @param hiddenStates what layer `from` reads: embeddings, unless the layers before have run
+   * @returns hidden states [batch, time, hidden] after the last norm
+   */
+  forward(hiddenStates: Tensor, context: DecoderContext, from: number = 0): Tensor {
+    const h = this.runLayers(hiddenStates, context, from, this.layers.length);
+    context.cache?.advance(h.size(1));
+    return this.norm.forward(h);
+  }
+
+  /** The layers from one to before another; the cache's position stays. */
+  runLayers(hiddenStates: Tensor, context: DecoderContext, from: number, to: number): Tensor {
+    let h = hiddenStates;
     const forgets = this.gradientCheckpointing && this.training;
     // A layer's own tensors go with it; what backward needs is held by autograd.
-    for (const [i, layer] of this.layers.entries()) {
-      const forward = (x: Tensor): Tensor => layer.forward(x, context, i);
+    for (let i = from; i < to; i++) {
+      const forward = (x: Tensor): Tensor => this.layers[i]!.forward(x, context, i);
       h = forgets ? checkpoint(forward, h) : scope(() => forward(h));
     }
-    context.cache?.advance(inputsEmbeds.size(1));
-    return this.norm.forward(h);
+    return h;
   }
 }
 

@@ -79,8 +79,9 @@ export async function* generateSteps(
 async function* greedy(
   model: Qwen2Audio,
   batch: Batch,
-  { maxNewTokens, audioFeatures, signal }: GenerateOptions,
+  options: GenerateOptions,
 ): AsyncGenerator<(number | undefined)[], void> {
+  const { maxNewTokens, signal } = options;
   const cache = new KeyValueCache(batch.inputIds.size(1) + maxNewTokens);
   try {
     yield* tokenSteps({
@@ -88,7 +89,7 @@ async function* greedy(
       eosTokenIds: model.config.eosTokenIds,
       signal,
       first: () =>
-        scope(() => noGrad(() => mostLikely(model, prefill(model, batch, cache, audioFeatures)))),
+        scope(() => noGrad(() => mostLikely(model, prefill(model, batch, cache, options)))),
       next: (last, step) =>
         scope(() => noGrad(() => decodeStep(model, batch, cache, last, step - 1))),
     });

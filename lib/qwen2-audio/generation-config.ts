@@ -3,7 +3,7 @@
  * generation_config.json says about it.
  */
 import { PareError } from '../errors';
-import type { Tensor } from '../torch';
+import type { KnownPrompt } from './prompt-state';
 
 /** Options of generation that make no sense, alone or together. */
 export class GenerationError extends PareError {}
@@ -44,11 +44,9 @@ export interface GenerationConfig {
 }
 
 /** {@link GenerationConfig}, and what a call has beside it. */
-export interface GenerateOptions extends GenerationConfig {
+export interface GenerateOptions extends GenerationConfig, KnownPrompt {
   /** New tokens at most; the audio's tokens do not count. */
   maxNewTokens: number;
-  /** Audio features of this batch, if they are known already (`encodeAudio`). */
-  audioFeatures?: Tensor;
   signal?: AbortSignal;
 }
 

@@ -10,6 +10,7 @@ export {
   type SamplingDefaults,
 } from './generation-config';
 export { encodeAudio } from './prefill';
+export { PromptState, type KnownPrompt } from './prompt-state';
 export { ModelInputError, Qwen2Audio, skeleton } from './model';
 export { audioTokenCount } from './lengths';
 export { adapterFolder, adapterOf, CheckpointError, readConfig } from './folder';

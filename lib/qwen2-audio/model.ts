@@ -6,6 +6,7 @@ import { parseConfig, type Qwen2AudioConfig } from './config';
 import { CausalLM, type DecoderContext, type DecoderLayer } from './decoder';
 import { AudioEncoder } from './encoder';
 import type { Batch, Targets } from './batch';
+import { promptInput, type KnownPrompt } from './prompt-state';
 import { rotaryTables, type Rotary } from './rotary';
 
 /** The inputs of a model do not fit together. */
@@ -135,31 +136,34 @@ export class Qwen2Audio extends nn.Module {
     return rotaryTables(positionIds, headDim, ropeTheta, this.dtype, this.device);
   }
 
-  /** Hidden states [batch, time, hidden] after the last norm. */
-  decode(inputsEmbeds: Tensor, context: DecoderContext): Tensor {
-    return this.languageModel.model.forward(inputsEmbeds, context);
+  /** What the layers share in a pass over a whole batch. */
+  contextOf(batch: Batch): DecoderContext {
+    return { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
+  }
+
+  /**
+   * Hidden states [batch, time, hidden] after the last norm.
+   * @param hiddenStates embeddings, or what layer `from` reads
+   */
+  decode(hiddenStates: Tensor, context: DecoderContext, from: number = 0): Tensor {
+    return this.languageModel.model.forward(hiddenStates, context, from);
   }
 
   /** Logits [batch, time, vocab] of a whole batch; `loss` avoids making them all. */
   forward(batch: Batch): Tensor {
     const inputsEmbeds = this.embed(batch, this.project(this.encode(batch), batch));
-    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
-    return this.languageModel.lmHead.forward(this.decode(inputsEmbeds, context));
+    return this.languageModel.lmHead.forward(this.decode(inputsEmbeds, this.contextOf(batch)));
   }
 
   /**
    * The hidden states [targets, hidden] that predict a batch's targets, in the order of these.
    * @throws ModelInputError for a batch without labels
    */
-  targetStates(
-    batch: Batch,
-    audioFeatures: Tensor = this.project(this.encode(batch), batch),
-  ): { states: Tensor; targets: Targets } {
+  targetStates(batch: Batch, known: KnownPrompt = {}): { states: Tensor; targets: Targets } {
     const { targets } = batch;
     if (targets === undefined) throw new ModelInputError('the batch has no labels to train on');
-    const inputsEmbeds = this.embed(batch, audioFeatures);
-    const context = { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
-    const hidden = this.decode(inputsEmbeds, context);
+    const { states: input, depth } = promptInput(this, batch, known);
+    const hidden = this.decode(input, this.contextOf(batch), depth);
     const states = hidden.reshape([-1, hidden.size(-1)]).indexSelect(0, targets.rows);
     return { states, targets };
   }
@@ -167,11 +171,10 @@ export class Qwen2Audio extends nn.Module {
   /**
    * Cross-entropy summed over the batch's targets; lm_head sees the positions that have a target
    * and no others, and their logits are never held whole.
-   * @param audioFeatures of this batch, if they are known already (`project`)
    * @throws ModelInputError for a batch without labels
    */
-  loss(batch: Batch, audioFeatures: Tensor = this.project(this.encode(batch), batch)): LossSums {
-    const { states: rows, targets } = this.targetStates(batch, audioFeatures);
+  loss(batch: Batch, known: KnownPrompt = {}): LossSums {
+    const { states: rows, targets } = this.targetStates(batch, known);
     const { lmHead } = this.languageModel;
     // An lm_head that something was done to (an adapter, 4 bits) makes its logits itself.
     const loss =

@@ -3,6 +3,7 @@ import { noGrad, scope, type Tensor } from '../torch';
 import type { Batch } from './batch';
 import type { KeyValueCache } from './cache';
 import type { Qwen2Audio } from './model';
+import { promptInput, type KnownPrompt } from './prompt-state';
 
 /** Audio features [sum of audio tokens, hidden] of a batch, without gradients. */
 export function encodeAudio(model: Qwen2Audio, batch: Batch): Tensor {
@@ -12,18 +13,15 @@ export function encodeAudio(model: Qwen2Audio, batch: Batch): Tensor {
 /**
  * Hidden states [rows, hidden] of the last positions of a batch padded on the left; the cache has
  * all positions afterwards.
- * @param audioFeatures if they are known already ({@link encodeAudio})
  */
 export function prefill(
   model: Qwen2Audio,
   batch: Batch,
   cache: KeyValueCache,
-  audioFeatures: Tensor = model.project(model.encode(batch), batch),
+  known: KnownPrompt = {},
 ): Tensor {
-  const hidden = model.decode(model.embed(batch, audioFeatures), {
-    rotary: model.rotary(batch.positionIds),
-    mask: batch.mask(model.dtype),
-    cache,
-  });
+  const { states, depth } = promptInput(model, batch, known);
+  if (known.promptState !== undefined) known.promptState.copyKeyValues(cache);
+  const hidden = model.decode(states, { ...model.contextOf(batch), cache }, depth);
   return hidden.select(1, hidden.size(1) - 1);
 }

@@ -42,8 +42,9 @@ export async function* sample(
   model: Qwen2Audio,
   batch: Batch,
   config: Required<GenerationConfig>,
-  { maxNewTokens, audioFeatures, signal }: GenerateOptions,
+  options: GenerateOptions,
 ): AsyncGenerator<(number | undefined)[], void> {
+  const { maxNewTokens, signal } = options;
   const { numReturnSequences: width, doSample, seed } = config;
   const branches = new Branches(model, batch, width, maxNewTokens);
   const processors = logitsProcessors(config);
@@ -73,7 +74,7 @@ export async function* sample(
       maxNewTokens,
       eosTokenIds: model.config.eosTokenIds,
       signal,
-      first: () => scope(() => noGrad(() => choose(branches.begin(audioFeatures), 0))),
+      first: () => scope(() => noGrad(() => choose(branches.begin(options), 0))),
       next: (last, step) =>
         scope(() =>
           noGrad(() => {

@@ -168,7 +168,7 @@ export class TranslationTask {
     const losses: Tensor[] = [];
     if (!ctcOnly) {
       const audioFeatures = this.model.project(encoderStates, batch);
-      const translation = this.model.loss(batch, audioFeatures).loss.div(micro.targets);
+      const translation = this.model.loss(batch, { audioFeatures }).loss.div(micro.targets);
       metrics.translation = translation.item();
       losses.push(translation);
     }

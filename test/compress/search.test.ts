@@ -93,9 +93,32 @@ test('memory is the same at every candidate, and as before at the end', async ()
   for (const criterion of ['chrf', 'loss'] as const) {
     const before = memory();
     const during: number[] = [];
-    await search({ criterion, onProgress: () => during.push(memory().handles) });
+    const onProgress = (): number => during.push(memory().handles);
+    await search({ criterion, promptBytes: 0, onProgress });
     expect(new Set(during).size).toBe(1);
     expect(memory()).toEqual(before);
+    // With what candidates share: the state of each batch, which a layer's keys and values join.
+    const shared: number[] = [];
+    await search({ criterion, onProgress: () => shared.push(memory().handles) });
+    const batches = languages.length * Math.ceil(dev.length / 4);
+    for (const handles of shared) {
+      expect(handles - during[0]!).toBeGreaterThanOrEqual(0);
+      expect(handles - during[0]!).toBeLessThanOrEqual(batches * (1 + 2 * layers));
+    }
+    expect(Math.max(...shared)).toBeGreaterThan(during[0]!);
+    expect(memory()).toEqual(before);
+  }
+});
+
+test('what candidates share changes nothing, whether there is room for all, some or none', async () => {
+  for (const criterion of ['chrf', 'loss'] as const) {
+    const [all, some, none] = [
+      await search({ criterion }),
+      await search({ criterion, promptBytes: 60_000 }),
+      await search({ criterion, promptBytes: 0 }),
+    ];
+    expect(all).toEqual(none);
+    expect(some).toEqual(none);
   }
 });
 
