@@ -11,6 +11,9 @@ import type { Criterion, ImportanceOptions } from './importance';
 import type { MetricKey } from './metric-keys';
 import { EncodedSplit, PromptSet } from './translate';
 
+/** 1 GiB. */
+export const defaultPromptBytes: number = 2 ** 30;
+
 /** In place of a layer: none is left out. */
 export const noLayer = -1;
 
@@ -137,7 +140,8 @@ export class CandidateScorer {
     if (!(index in states)) {
       const generates = this.#prompts.has(language);
       const bytes = PromptState.bytes(this.#base, batch, generates);
-      const fits = this.#bytes + bytes <= (this.options.promptBytes ?? 2 ** 30);
+      const { promptBytes = defaultPromptBytes } = this.options;
+      const fits = this.#bytes + bytes <= promptBytes;
       if (fits) this.#bytes += bytes;
       states[index] = fits
         ? new PromptState(this.#base, batch, audioFeatures, generates)

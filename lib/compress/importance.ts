@@ -23,7 +23,8 @@ export interface ImportanceOptions {
   maxNewTokens: number;
   batchSize: number;
   /**
-   * Memory for what candidates have in common of the prompts, 1 GiB by default; what finds no room
+   * Memory for what candidates have in common of the prompts, `defaultPromptBytes` unless
+   * given; what finds no room
    * is computed anew for each, with the same result.
    */
   promptBytes?: number;

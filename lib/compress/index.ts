@@ -16,6 +16,7 @@ export {
   type Score,
   type ScoreComparison,
 } from './evaluate';
+export { defaultPromptBytes } from './candidate-scorer';
 export {
   candidateCount,
   candidateLayers,

@@ -164,6 +164,16 @@ export function trainingMemory(
   };
 }
 
+/** Numbers of a token that a cache of keys and values holds. */
+function cachedNumbers({ text }: Shape): number {
+  return 2 * text.numHiddenLayers * text.numKeyValueHeads * text.headDim;
+}
+
+/** What a layer search keeps of so many tokens of prompts: keys, values and a layer's input. */
+export function promptStateBytes({ shape }: ModelCost, tokens: number): number {
+  return 4 * tokens * (cachedNumbers(shape) + shape.text.hiddenSize);
+}
+
 /** Greedy decoding of batches. */
 export function decodingMemory(
   model: ModelCost,
@@ -182,7 +192,6 @@ export function decodingMemory(
 ): Memory {
   const { shape } = model;
   const { audio, text } = shape;
-  const cached = 2 * text.numHiddenLayers * text.numKeyValueHeads * text.headDim;
   const layer = Math.max(
     rows * tokens * decoderLayerNumbers(shape),
     // A batch of clips is heard before it is decoded.
@@ -193,6 +202,6 @@ export function decodingMemory(
     weights: model.bytesInMemory,
     activations: 4 * (layer + encoded * text.hiddenSize),
     logits: 2 * 4 * rows * text.vocabSize,
-    cache: 4 * rows * (tokens + newTokens) * cached,
+    cache: 4 * rows * (tokens + newTokens) * cachedNumbers(shape),
   };
 }

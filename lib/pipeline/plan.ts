@@ -1,11 +1,18 @@
 /** What each stage of a recipe will need, from shapes alone: nothing is loaded and nothing is run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { candidateCount, checkRemoval, middleBlock } from '../compress';
+import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
 import { openCorpus, type Utterance } from '../data';
 import { parseConfig, readConfig } from '../qwen2-audio';
 import { demoCorpusDir } from './demo-corpus';
-import { decodingMemory, ModelCost, trainingMemory, type Memory, type Shape } from './plan-memory';
+import {
+  decodingMemory,
+  ModelCost,
+  promptStateBytes,
+  trainingMemory,
+  type Memory,
+  type Shape,
+} from './plan-memory';
 import { readRecipe, RecipeError, type Setting } from './recipe';
 import type { Recipe, TrainingSettings } from './recipe-schema';
 
@@ -46,6 +53,7 @@ interface Lengths {
   utterances: number;
   /** Of the dev split, which a search keeps encoded. */
   devSeconds: number;
+  devUtterances: number;
   /** Seconds of all audio that is kept in memory as features. */
   seconds: number;
 }
@@ -111,7 +119,8 @@ function lengthsOf({ corpus, languages }: Recipe, { audio }: Shape, assumed: str
   const window = (2 * audio.maxSourcePositions) / 100;
   const dir = corpus.path ?? demoCorpusDir(corpus.demo);
   if (!existsSync(join(dir, 'corpus.json'))) {
-    const lengths = { longest: window, targetTokens: 60, utterances: 0, devSeconds: 0, seconds: 0 };
+    const none = { devSeconds: 0, devUtterances: 0, seconds: 0 };
+    const lengths = { longest: window, targetTokens: 60, utterances: 0, ...none };
     assumed.push(
       `${dir} is not there: utterances of ${window} s with ${lengths.targetTokens} tokens each ` +
         'are planned for, and no features in memory',
@@ -134,6 +143,7 @@ function lengthsOf({ corpus, languages }: Recipe, { audio }: Shape, assumed: str
     targetTokens: Math.ceil(bytes / 3),
     utterances: splits[0]!.length,
     devSeconds: lengthOf(splits[1]!),
+    devUtterances: splits[1]!.length,
     seconds: lengthOf(all),
   };
 }
@@ -174,8 +184,7 @@ class Planner {
       if (importance.method === 'middle') middleBlock(layers, importance);
       else {
         const candidates = candidateCount(checkRemoval(layers, importance).length, remove);
-        const search = this.#decoding('importance', model, this.lengths.devSeconds * 25);
-        stages.push({ ...search, work: `${candidates} candidates` });
+        stages.push({ ...this.#search(model), work: `${candidates} candidates` });
       }
       const whole = model;
       model = model.withLayers(layers - remove);
@@ -247,6 +256,15 @@ class Planner {
     const { parameters } = model;
     const more = { memory: { ...memory, features: this.#features }, disk: 0, workDisk: 0 };
     return { name, parameters, trained: 0, ...more };
+  }
+
+  #search(model: ModelCost): Stage {
+    const { longest, devSeconds, devUtterances } = this.lengths;
+    const search = this.#decoding('importance', model, devSeconds * 25);
+    const tokens = devUtterances * (Math.ceil(longest * 25) + promptTokens);
+    const shared = this.recipe.languages.length * promptStateBytes(model, tokens);
+    const cache = search.memory.cache! + Math.min(defaultPromptBytes, shared);
+    return { ...search, memory: { ...search.memory, cache } };
   }
 
   /** From file to file, or through a model that is as large. */
