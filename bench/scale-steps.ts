@@ -18,6 +18,7 @@ import {
 } from '../lib/qwen2-audio';
 import { synthesizeCheckpoint } from '../lib/qwen2-audio/synthesize';
 import { SpeechTranslator } from '../lib/qwen2-audio/translator';
+import { WorkerTranslator } from '../lib/qwen2-audio/worker-translator';
 import { backward, Generator, memory, noGrad, optim, scope } from '../lib/torch';
 
 /** Numbers of a step beside those that the kernel tells, by what they are. */
@@ -134,6 +135,36 @@ async function translate(folder: string, batchSize: number): Promise<Findings> {
     'load, s': round(loaded),
     'first token of the first run, s': first['first token, s']!,
     ...second,
+  };
+}
+
+/** A recording in a worker thread: the first piece of text, all of it, and this thread's timer. */
+async function translateInWorker(folder: string, duration: number): Promise<Findings> {
+  const dir = join(folder, 'nf4');
+  const { audio } = readConfig(dir);
+  const window = audio.maxSourcePositions / 50;
+  await using translator = await WorkerTranslator.load(dir);
+  const request = { to: 'German', maxNewTokens: newTokens };
+  // Reads the weights and compiles oneDNN's kernels.
+  await translator.translate(sound(Math.min(duration, window), 220), {
+    ...request,
+    maxNewTokens: 2,
+  });
+  const recording = sound((duration * window) / 30, 200);
+  let first = 0;
+  const started = performance.now();
+  const { result, latest } = await withTimer(async () => {
+    const onSegment = (): void => void (first ||= seconds(started));
+    return translator.translate(recording, { ...request, batchSize: 1, onSegment });
+  });
+  const { segments, tokenIds } = result;
+  return {
+    'seconds of the recording': round(result.duration),
+    segments: segments.length,
+    tokens: tokenIds.length,
+    'first segment certain, s': round(first),
+    'all, s': round(seconds(started)),
+    'timer late, s': round(latest, 3),
   };
 }
 
@@ -305,6 +336,16 @@ export const steps: Readonly<Record<string, Step>> = {
     title: 'Translate 10 s, four at a time (NF4)',
     needs: 9,
     run: (folder) => translate(folder, 4),
+  },
+  'worker-10': {
+    title: 'Translate 10 s in a worker thread (NF4)',
+    needs: 8,
+    run: (folder) => translateInWorker(folder, 10),
+  },
+  'worker-95': {
+    title: 'Translate a recording of 95 s in a worker thread (NF4)',
+    needs: 8,
+    run: (folder) => translateInWorker(folder, 95),
   },
   candidate: {
     title: 'One importance candidate (NF4)',

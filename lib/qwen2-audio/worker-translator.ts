@@ -1,4 +1,5 @@
 /** A translator in a thread of its own: the program's event loop goes on meanwhile. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { AudioError, FeatureConfigError } from '../audio';
@@ -37,7 +38,11 @@ export const errorClasses: readonly ErrorClass[] = [
   ...[TorchError, TranslatorError, TargetLanguageWarning],
 ];
 
-const script = join(__dirname, '../../dist/qwen2-audio/translator-thread.js');
+/** A thread needs JavaScript; beside this file there may be only its source. */
+const beside = join(__dirname, 'translator-thread.js');
+const script = existsSync(beside)
+  ? beside
+  : join(__dirname, '../../dist/qwen2-audio/translator-thread.js');
 
 type Translates = Pick<
   SpeechTranslator,
