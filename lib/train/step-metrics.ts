@@ -1,4 +1,5 @@
 /** What a training log says of a step beside what the loop knows. */
+import { readFileSync } from 'node:fs';
 import type { TrainingLogEntry } from './loop';
 
 /**
@@ -16,8 +17,21 @@ export function stepMetrics(stepsPerEpoch: number): (entry: TrainingLogEntry) =>
       ...entry,
       epoch: step / stepsPerEpoch,
       tokensPerSecond: tokens / seconds,
-      peakMemory: process.resourceUsage().maxRSS * 1024,
+      peakMemory: peakMemory(),
       etaSeconds: (spent / taken) * (steps - step),
     };
   };
+}
+
+/**
+ * Bytes. getrusage counts what a parent had when it forked the process; Linux knows the process'
+ * own.
+ */
+function peakMemory(): number {
+  try {
+    const status = readFileSync('/proc/self/status', 'utf8');
+    return Number(/^VmHWM:\s*(\d+) kB/m.exec(status)![1]) * 1024;
+  } catch {
+    return process.resourceUsage().maxRSS * 1024;
+  }
 }
