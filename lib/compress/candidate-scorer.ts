@@ -7,7 +7,7 @@ import { noGrad, scope, type Tensor } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
 import { CompressionError } from './error';
 import { references } from './evaluate';
-import type { Criterion, ImportanceOptions } from './importance';
+import type { Criterion, CriterionFunction, ImportanceOptions } from './importance';
 import type { MetricKey } from './metric-keys';
 import { EncodedSplit, PromptSet } from './translate';
 
@@ -95,7 +95,7 @@ export class CandidateScorer {
     candidate: Qwen2Audio,
     depth: number,
     language: string,
-    key: MetricKey,
+    criterion: MetricKey | CriterionFunction,
   ): Promise<number> {
     const { maxNewTokens, signal } = this.options;
     const prompts = this.#prompts.get(language)!;
@@ -103,8 +103,9 @@ export class CandidateScorer {
       this.#stateOf(language, i, depth, batch, audioFeatures),
     );
     const { texts } = await prompts.translate(candidate, { maxNewTokens, signal }, states);
-    const metric = createMetricFor(key, language);
-    return corpusScore(metric, texts, references(this.audio.utterances, language)).score;
+    const expected = references(this.audio.utterances, language);
+    if (typeof criterion === 'function') return criterion(texts, expected, language);
+    return corpusScore(createMetricFor(criterion, language), texts, expected).score;
   }
 
   async #loss(candidate: Qwen2Audio, depth: number, language: string): Promise<number> {
@@ -159,9 +160,9 @@ export class CandidateScorer {
   }
 }
 
-function criterionFor(options: ImportanceOptions, language: string): Criterion {
+function criterionFor(options: ImportanceOptions, language: string): Criterion | CriterionFunction {
   const { criterion } = options;
-  if (typeof criterion === 'string') return criterion;
+  if (typeof criterion !== 'object') return criterion;
   const own = criterion[language];
   if (own === undefined) {
     throw new CompressionError(`no criterion is given for ${language}; add it to the recipe`);

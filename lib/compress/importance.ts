@@ -13,11 +13,22 @@ import { CompressionError } from './error';
 /** What a candidate is scored by; `loss` is teacher-forced, per target token, lower is better. */
 export type Criterion = 'bleu' | 'chrf' | 'chrf++' | 'loss';
 
+/**
+ * A criterion of one's own: a score of the dev set's translations into a language, higher is better.
+ * The `fingerprint` of a search should name it, since a trace cannot.
+ */
+export type CriterionFunction = (
+  hypotheses: readonly string[],
+  references: readonly string[],
+  language: string,
+) => number | Promise<number>;
+
 export interface ImportanceOptions {
   /** Layers to remove. */
   remove: number;
   /** One for all languages, or one each; a candidate's score is their mean. */
-  criterion: Criterion | Readonly<Record<string, Criterion>>;
+  criterion:
+    Criterion | CriterionFunction | Readonly<Record<string, Criterion | CriterionFunction>>;
   /** Never removed, beside the first and the last. */
   protectedLayers?: readonly number[];
   maxNewTokens: number;

@@ -25,6 +25,7 @@ export {
   middleBlock,
   searchLayers,
   type Criterion,
+  type CriterionFunction,
   type ImportanceOptions,
   type ImportanceResult,
 } from './importance';

@@ -110,6 +110,23 @@ test('memory is the same at every candidate, and as before at the end', async ()
   }
 });
 
+test('a criterion of one’s own', async () => {
+  const named = await search({ criterion: 'bleu' });
+  const heard = new Set<string>();
+  const own = await search({
+    criterion: {
+      de: 'bleu',
+      zh: (hypotheses, references, language) => {
+        heard.add(language);
+        return Promise.resolve(bleu(hypotheses, references, { tokenize: 'zh' }).score);
+      },
+    },
+  });
+  expect(own).toEqual(named);
+  expect([...heard]).toEqual(['zh']);
+  await expect(search({ criterion: () => NaN })).rejects.toThrow('is NaN');
+});
+
 test('what candidates share changes nothing, whether there is room for all, some or none', async () => {
   for (const criterion of ['chrf', 'loss'] as const) {
     const [all, some, none] = [
