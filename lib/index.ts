@@ -46,6 +46,7 @@ export * as hub from './hub';
 export * as qwen2Audio from './qwen2-audio';
 export * as data from './data';
 export * as metrics from './metrics';
+export * as train from './train';
 export * as compress from './compress';
 export * as pipeline from './pipeline';
 export * as report from './report';

@@ -1,0 +1,16 @@
+export { TrainingError } from './error';
+export {
+  Features,
+  instructionOf,
+  transcribe,
+  transcribeInstruction,
+  type FeaturesOptions,
+  type Task,
+} from './examples';
+export { JsonLines } from './log';
+export { train, type OptimizerOptions, type TrainingLogEntry, type TrainOptions } from './loop';
+export { optimizerNames, type OptimizerName } from './optimizers';
+export { scheduleFactor, scheduleNames, type ScheduleName } from './schedule';
+export { stepMetrics } from './step-metrics';
+export { EventFile } from './tensorboard';
+export { TranslationTask, type TrainingItem, type TranslationOptions } from './translation';
