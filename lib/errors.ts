@@ -19,3 +19,8 @@ export function named(file: string, error: unknown): unknown {
   }
   return error;
 }
+
+/** Where a warning goes that no listener was given for. */
+export function warn(message: string): void {
+  process.emitWarning(message, 'PareWarning');
+}

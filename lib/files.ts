@@ -4,12 +4,13 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { PareError } from './errors';
 
 /** A file or folder could not be read or written. */
@@ -62,6 +63,31 @@ export function temporaryName(path: string): string {
   return `${path}.tmp-${process.pid}-${counter++}`;
 }
 
+/** A temporary name without what differs from process to process; undefined for any other name. */
+export function nameBehind(temporary: string): string | undefined {
+  return /^(.+)\.tmp-\d+-\d+$/.exec(temporary)?.[1];
+}
+
+/** Removes what a process that was killed left in a folder under temporary names. */
+export function removeTemporaries(dir: string): void {
+  for (const entry of readdirSync(dir)) {
+    if (nameBehind(entry) !== undefined) rmSync(join(dir, entry), { recursive: true, force: true });
+  }
+}
+
+/** A file is opened under its temporary name, has some of its bytes, has all of them, has its name. */
+export type WritePhase = 'opened' | 'part' | 'whole' | 'renamed';
+let observer: ((path: string, phase: WritePhase) => void) | undefined;
+
+/**
+ * Has every atomic write of this process told as it goes: who shows that a run may be killed at any
+ * moment kills it in the middle of one.
+ * @internal
+ */
+export function observeWrites(listener: (path: string, phase: WritePhase) => void): void {
+  observer = listener;
+}
+
 /**
  * Writes a file whole or not at all: temporary name, fsync, rename. `write` gets a function that
  * appends bytes, so that large files need not be held in memory.
@@ -77,13 +103,19 @@ export function writeFileAtomicStream(
     makeFolder(dirname(path));
     const file = openSync(temporary, 'wx');
     fd = file;
+    observer?.(path, 'opened');
+    let phase: WritePhase | undefined = 'part';
     write((chunk) => {
       for (let at = 0; at < chunk.length;) at += writeSync(file, chunk, at);
+      if (phase !== undefined) observer?.(path, phase);
+      phase = undefined;
     });
     fsyncSync(file);
     closeSync(file);
     fd = undefined;
+    observer?.(path, 'whole');
     renameSync(temporary, path);
+    observer?.(path, 'renamed');
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(temporary, { force: true });
@@ -96,6 +128,16 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   writeFileAtomicStream(path, (append) =>
     append(typeof data === 'string' ? Buffer.from(data) : data),
   );
+}
+
+/** Brings to disk what was written to a file by other means than those above. */
+export function syncFile(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Makes the rename of `path` last through a power failure, where the system allows it. */

@@ -57,6 +57,10 @@ export class Progress {
     task?.bar?.start(task.total, task.done);
   }
 
+  /** A line that is not about progress: of something damaged that is made again. */
+  readonly warn = (message: string): void =>
+    this.around(() => this.stream.write(`pare: ${message}\n`));
+
   /** Ends the bar, whatever is done. */
   stop(): void {
     const task = this.#task;

@@ -6,7 +6,12 @@ import { attachLora, setAdapter, type LoraAdapter, type LoraConfig } from '../lo
 import type { Qwen2Audio } from '../qwen2-audio';
 import { Generator, manualSeed, type Tensor } from '../torch';
 import type { Features } from '../train/examples';
-import { train, type OptimizerOptions, type TrainingLogEntry } from '../train/loop';
+import {
+  train,
+  type OptimizerOptions,
+  type TrainingLogEntry,
+  type TrainOptions,
+} from '../train/loop';
 import { stepMetrics } from '../train/step-metrics';
 import {
   CtcHead,
@@ -16,7 +21,12 @@ import {
 } from '../train/translation';
 import { CompressionError } from './error';
 
-export interface FinetuneOptions extends OptimizerOptions, TranslationOptions {
+type LoopOptions = Pick<
+  TrainOptions<unknown>,
+  'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
+>;
+
+export interface FinetuneOptions extends OptimizerOptions, TranslationOptions, LoopOptions {
   epochs?: number;
   /** Instead of `epochs`. */
   steps?: number;
@@ -24,8 +34,6 @@ export interface FinetuneOptions extends OptimizerOptions, TranslationOptions {
   lora?: LoraConfig;
   /** Hears every step, with what {@link stepMetrics} adds. */
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
-  signal?: AbortSignal;
-  state?: { path: string; everySteps: number; fingerprint: string };
 }
 
 /**

@@ -4,6 +4,7 @@
  * the layer whose absence scores highest goes for good. Nothing is trained in between.
  */
 import type { Utterance } from '../data';
+import { warn } from '../errors';
 import type { Qwen2Audio } from '../qwen2-audio';
 import type { Features } from '../train/examples';
 import { JsonLines } from '../train/log';
@@ -48,6 +49,8 @@ export interface ImportanceOptions {
   fingerprint: string;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number) => void;
+  /** Hears of a damaged line of the trace; Node's own warning unless given. */
+  onWarning?: (message: string) => void;
 }
 
 export interface Candidate {
@@ -146,7 +149,7 @@ export async function searchLayers(
 ): Promise<ImportanceResult> {
   const count = model.layers.length;
   const open = checkRemoval(count, options);
-  const trace = new JsonLines<TraceLine>(options.trace);
+  const trace = new JsonLines<TraceLine>(options.trace, true);
   const known = readTrace(trace, options);
   await features.load(dev);
   const scorer = await CandidateScorer.prepare(model, features, dev, languages, options);
@@ -193,7 +196,7 @@ export async function searchLayers(
 
 /** Whether a file is the trace of a search with this fingerprint, so that one can go on from it. */
 export function isTraceOf(path: string, fingerprint: string): boolean {
-  return new JsonLines<TraceLine>(path).read()[0]?.fingerprint === fingerprint;
+  return new JsonLines<TraceLine>(path, true).read()[0]?.fingerprint === fingerprint;
 }
 
 function readTrace(
@@ -201,7 +204,13 @@ function readTrace(
   options: ImportanceOptions,
 ): Map<string, Candidate> {
   const known = new Map<string, Candidate>();
-  for (const { fingerprint, iteration, ...candidate } of trace.read()) {
+  const { entries, damaged } = trace.scan();
+  for (const line of damaged) {
+    (options.onWarning ?? warn)(
+      `${trace.path}: line ${line} is damaged; its candidate is scored again`,
+    );
+  }
+  for (const { fingerprint, iteration, ...candidate } of entries) {
     if (fingerprint !== options.fingerprint) {
       throw new CompressionError(
         `${trace.path} is the trace of another search; remove it to start anew`,

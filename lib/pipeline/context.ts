@@ -19,6 +19,8 @@ export interface RunOptions {
   onStage?: (name: string, artifact: Artifact) => void;
   /** Hears every step of every stage that trains, under the stage's name. */
   onMetrics?: (stage: string, entry: TrainingLogEntry) => void;
+  /** Hears, in one line, of what was damaged and is made again; Node's own warning unless given. */
+  onWarning?: (message: string) => void;
   /** A folder for TensorBoard, where each stage that trains has a run; none unless given. */
   tensorboard?: string;
   signal?: AbortSignal;
@@ -56,7 +58,13 @@ export async function runStage(
   inputs: unknown,
   make: (target: string, work: string, hash: string) => Promise<void>,
 ): Promise<Artifact> {
-  const artifact = await context.folder.stage(name, inputs, make);
+  const { signal, onWarning } = context.options;
+  const check = progressOf(context, `checking ${name} (MB)`);
+  const artifact = await context.folder.stage(name, inputs, make, {
+    signal,
+    onWarning,
+    onProgress: (done, total) => check(Math.floor(done / 1e6), Math.ceil(total / 1e6)),
+  });
   context.options.onStage?.(name, artifact);
   return artifact;
 }

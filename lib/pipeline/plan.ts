@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
 import { openCorpus, type Utterance } from '../data';
 import { parseConfig, readConfig } from '../qwen2-audio';
+import { defaultKeep } from '../train/retention';
 import { demoCorpusDir } from './demo-corpus';
 import {
   decodingMemory,
@@ -28,7 +29,7 @@ export interface PlannedStage {
   peak: number;
   /** Bytes that it leaves in the run folder. */
   disk: number;
-  /** Bytes beside them while it runs: the state that a killed run goes on from. */
+  /** Bytes beside them while it runs: the checkpoints that a killed run goes on from. */
   workDisk: number;
   /** What is done how often: candidates, steps. */
   work?: string;
@@ -231,6 +232,11 @@ class Planner {
     });
     const steps =
       settings.steps ?? Math.round(Math.ceil(utterances / batchSize) * (settings.epochs ?? 1));
+    // One more than are kept while a new one is written.
+    const checkpoints = Math.min(
+      (settings.keep ?? defaultKeep) + 1,
+      Math.max(1, Math.ceil(steps / settings.saveEvery)),
+    );
     const onDisk = lora === undefined || !model.isPacked ? 0 : 2 * trained;
     return {
       name,
@@ -238,7 +244,7 @@ class Planner {
       trained,
       memory: { ...memory, features: this.#features },
       disk: model.bytesOnDisk + onDisk,
-      workDisk: trained * (4 + bytesOfMoments),
+      workDisk: checkpoints * trained * (4 + bytesOfMoments),
       ...(steps > 0 ? { work: `${steps} steps` } : {}),
     };
   }

@@ -79,7 +79,10 @@ const optimization = {
   seed: z.number().int().optional().describe("of this stage; the recipe's unless given"),
   saveEvery: count
     .default(100)
-    .describe('steps between two writes of the state that a killed run goes on from'),
+    .describe('steps between two checkpoints that a killed run goes on from'),
+  keep: count
+    .optional()
+    .describe('checkpoints that are kept, 2 unless given; changes nothing of the result'),
 };
 
 const lora = z.strictObject({

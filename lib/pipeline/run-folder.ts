@@ -6,8 +6,9 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { PareError } from '../errors';
-import { fileError, makeFolder, syncFolder, writeFileAtomic } from '../files';
+import { PareError, warn } from '../errors';
+import { fileError, makeFolder, removeTemporaries, syncFolder, writeFileAtomic } from '../files';
+import { damageIn, sealFolder, type DigestOptions, type Manifest } from '../manifest';
 
 /** A run folder that belongs to another recipe, or is damaged. */
 export class RunFolderError extends PareError {}
@@ -16,6 +17,13 @@ interface StageRecord {
   stage: string;
   hash: string;
   seconds: number;
+  /** All files but this record; artifacts of earlier versions have none. */
+  files?: Manifest;
+}
+
+export interface StageOptions extends DigestOptions {
+  /** Hears of a damaged artifact, which is made anew; Node's own warning unless given. */
+  onWarning?: (message: string) => void;
 }
 
 /** What a stage made, or found made. */
@@ -64,22 +72,24 @@ export class RunFolder {
   }
 
   /**
-   * The artifact of a stage: as it is if its inputs are unchanged, made by `make` otherwise. `make`
-   * writes into the folder it is given, which takes its name when it returns.
+   * The artifact of a stage: as it is if its inputs are unchanged and its files are what was
+   * written, made by `make` otherwise. `make` writes into the folder it is given, which takes its
+   * name when it returns.
    * @param inputs everything that the result depends on: settings, and the hashes of artifacts
-   * @throws RunFolderError if the record of an artifact is damaged, FileError when nothing can be
-   * written, and what `make` throws
+   * @param options progress is that of reading an artifact of before, in bytes
+   * @throws FileError when nothing can be read or written, and what `make` throws
    */
   async stage(
     name: string,
     inputs: unknown,
     make: (target: string, work: string, hash: string) => Promise<void>,
+    options: StageOptions = {},
   ): Promise<Artifact> {
     const hash = hashOf({ format: artifactFormat, name, inputs });
     const dir = join(this.dir, name);
     for (const place of this.places(name)) {
-      const found = this.#record(place);
-      if (found?.hash === hash) return { dir: place, hash, seconds: found.seconds, reused: true };
+      const found = await this.#found(place, hash, options);
+      if (found !== undefined) return { dir: place, hash, seconds: found.seconds, reused: true };
     }
     // Work of other inputs is of no use; its folder bears the hash.
     const work = join(this.dir, `.${name}-${hash}.work`);
@@ -98,8 +108,10 @@ export class RunFolder {
         keepSeconds(work, seconds());
         throw error;
       }
-      const record: StageRecord = { stage: name, hash, seconds: seconds() };
+      const files = await sealFolder(target);
+      const record: StageRecord = { stage: name, hash, seconds: seconds(), files };
       writeFileAtomic(join(target, recordFile), `${JSON.stringify(record)}\n`);
+      syncFolder(target);
       rmSync(dir, { recursive: true, force: true });
       renameSync(target, dir);
       syncFolder(this.dir);
@@ -115,9 +127,26 @@ export class RunFolder {
     return [this.dir, ...this.neighbours].map((dir) => join(dir, name));
   }
 
-  #record(dir: string): StageRecord | undefined {
+  /** The record of an artifact of these inputs, if there is one that is not damaged. */
+  async #found(
+    dir: string,
+    hash: string,
+    { onWarning = warn, ...options }: StageOptions,
+  ): Promise<StageRecord | undefined> {
     const path = join(dir, recordFile);
-    return existsSync(path) ? readRecord<StageRecord>(path, 'hash') : undefined;
+    if (!existsSync(path)) return undefined;
+    let damage: string | undefined;
+    try {
+      const record = readRecord<StageRecord>(path, 'hash');
+      if (record.hash !== hash) return undefined;
+      damage = await damageIn(dir, record.files ?? {}, options);
+      if (damage === undefined) return record;
+    } catch (error) {
+      if (!(error instanceof RunFolderError)) throw error;
+      damage = `${recordFile} cannot be read`;
+    }
+    onWarning(`the artifact ${dir} is damaged (${damage}); the stage is made anew`);
+    return undefined;
   }
 
   /** Removes a stage's work, that for settings which were given up included. */
@@ -131,13 +160,6 @@ export class RunFolder {
   #secondsSoFar(work: string): number {
     const path = join(work, 'seconds');
     return existsSync(path) ? Number(readFileSync(path, 'utf8')) || 0 : 0;
-  }
-}
-
-/** A process that was killed while it wrote a state left it under a temporary name. */
-function removeTemporaries(work: string): void {
-  for (const entry of readdirSync(work)) {
-    if (/\.tmp-\d+-\d+$/.test(entry)) rmSync(join(work, entry), { recursive: true, force: true });
   }
 }
 

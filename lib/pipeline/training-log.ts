@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { warn } from '../errors';
 import { JsonLines } from '../train/log';
 import type { TrainingLogEntry } from '../train/loop';
 import { EventFile } from '../train/tensorboard';
@@ -12,37 +13,42 @@ export function logPath(artifact: Artifact): string {
   return join(artifact.dir, logFile);
 }
 
-/** What writes a stage's steps; disposed when the stage ends. */
+/** What writes a stage's steps, as `train` calls it; disposed when the stage ends. */
 export interface TrainingLog extends Disposable {
   onStep: (entry: TrainingLogEntry) => void;
+  onResume: (done: number) => void;
+  onSave: () => void;
 }
 
 /**
  * Writes each step to a log, and to TensorBoard where a run is asked for it, and reports progress.
- * Steps that a resumed run repeats are not written twice: the state on disk may be some steps older
- * than the log.
+ * A log that is ahead of the checkpoint from which a run goes on is cut to it: the steps come again.
  */
 export function trainingLog(
-  context: { options: Pick<RunOptions, 'onProgress' | 'onMetrics' | 'tensorboard'> },
+  context: { options: Pick<RunOptions, 'onProgress' | 'onMetrics' | 'onWarning' | 'tensorboard'> },
   label: string,
   work: string,
 ): TrainingLog {
-  const { onProgress, onMetrics, tensorboard } = context.options;
+  const { onProgress, onMetrics, onWarning = warn, tensorboard } = context.options;
   const log = new JsonLines<TrainingLogEntry>(join(work, logFile));
-  let last = log.read().at(-1)?.step ?? 0;
+  // TensorBoard's files cannot be cut: what they have, they have.
+  const drawn = log.read().at(-1)?.step ?? 0;
   const folder = label.replaceAll(' ', '-');
   const events = tensorboard === undefined ? undefined : new EventFile(join(tensorboard, folder));
   return {
     onStep: (entry) => {
       const { step, steps, loss, ...numbers } = entry;
-      if (step > last) {
-        log.append(entry);
-        events?.log(step, { loss, ...numbers });
-        last = step;
-      }
+      log.append(entry);
+      if (step > drawn) events?.log(step, { loss, ...numbers });
       onMetrics?.(label, entry);
       onProgress?.({ label, done: step, total: steps, note: `loss ${loss.toFixed(3)}` });
     },
+    onResume: (done) => {
+      log.retain(({ step }) => step <= done);
+      const missing = done - log.read().length;
+      if (missing > 0) onWarning(`${log.path} has lost ${missing} of the ${done} steps before`);
+    },
+    onSave: () => log.sync(),
     [Symbol.dispose]: () => events?.close(),
   };
 }

@@ -1,55 +1,94 @@
-import { appendFileSync, existsSync, readFileSync, truncateSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fileError, makeFolder } from '../files';
+import { fileError, makeFolder, syncFile, writeFileAtomic } from '../files';
 
-/** A log of one JSON object a line. A line is written whole; a torn last line is dropped. */
+/** What a file of lines holds. */
+interface Lines<Entry> {
+  entries: Entry[];
+  /** Numbers, from 1, of lines that cannot be what was written; a torn last line is none of them. */
+  damaged: number[];
+}
+
+/**
+ * A log of one JSON object a line. A line is written whole; a torn last line, and any that is
+ * damaged, is dropped.
+ */
 export class JsonLines<Entry extends object> {
   #whole = false;
 
-  constructor(readonly path: string) {}
+  /**
+   * @param checked each line ends with a digest of itself, by which damage is seen, and is on disk
+   * when `append` returns: for what a run goes on from
+   */
+  constructor(
+    readonly path: string,
+    readonly checked: boolean = false,
+  ) {}
 
   append(entry: Entry): void {
     try {
       makeFolder(dirname(this.path));
-      if (!this.#whole) this.#mend();
-      this.#whole = true;
-      appendFileSync(this.path, `${JSON.stringify(entry)}\n`);
+      // What is appended to a torn line would be lost with it.
+      if (!this.#whole) this.retain(() => true);
+      appendFileSync(this.path, this.#line(entry));
+      if (this.checked) syncFile(this.path);
     } catch (error) {
       throw fileError('write', this.path, error);
     }
   }
 
-  /** Cuts off a torn last line: what is appended to it would be lost with it. */
-  #mend(): void {
+  /** Drops the entries that are not wanted, and all that is not whole. */
+  retain(isWanted: (entry: Entry) => boolean): void {
+    this.#whole = true;
     if (!existsSync(this.path)) return;
-    const bytes = readFileSync(this.path);
-    const end = bytes.lastIndexOf('\n') + 1;
-    if (end === bytes.length) return;
-    // Torn between its last brace and the newline, it is whole, and `read` has counted it.
-    if (isJson(bytes.toString('utf8', end))) appendFileSync(this.path, '\n');
-    else truncateSync(this.path, end);
+    const before = readFileSync(this.path, 'utf8');
+    const wanted = this.read().filter(isWanted);
+    const after = wanted.map((entry) => this.#line(entry)).join('');
+    if (after !== before) writeFileAtomic(this.path, after);
+  }
+
+  /** Brings to disk what was appended. */
+  sync(): void {
+    if (existsSync(this.path)) syncFile(this.path);
   }
 
   read(): Entry[] {
-    if (!existsSync(this.path)) return [];
-    const entries: Entry[] = [];
-    for (const line of readFileSync(this.path, 'utf8').split('\n')) {
+    return this.scan().entries;
+  }
+
+  /** {@link read}, which also tells what is damaged. */
+  scan(): Lines<Entry> {
+    const result: Lines<Entry> = { entries: [], damaged: [] };
+    if (!existsSync(this.path)) return result;
+    const lines = readFileSync(this.path, 'utf8').split('\n');
+    for (const [i, line] of lines.entries()) {
       if (line === '') continue;
-      try {
-        entries.push(JSON.parse(line) as Entry);
-      } catch {
-        break; // The process was killed while writing this line.
-      }
+      const entry = this.#parse(line);
+      if (entry !== undefined) result.entries.push(entry);
+      // The process may have been killed while it wrote the last one.
+      else if (i < lines.length - 1) result.damaged.push(i + 1);
     }
-    return entries;
+    return result;
+  }
+
+  #line(entry: Entry): string {
+    const line = this.checked ? { ...entry, digest: digestOf(entry) } : entry;
+    return `${JSON.stringify(line)}\n`;
+  }
+
+  #parse(line: string): Entry | undefined {
+    try {
+      const value = JSON.parse(line) as Entry & { digest?: string };
+      if (!this.checked) return value;
+      const { digest, ...entry } = value;
+      return digest === digestOf(entry) ? (entry as Entry) : undefined;
+    } catch {
+      return undefined;
+    }
   }
 }
 
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
+function digestOf(entry: object): string {
+  return createHash('sha256').update(JSON.stringify(entry)).digest('hex').slice(0, 16);
 }

@@ -1,10 +1,11 @@
 /** The training loop: every stage that trains runs through here. */
 import { setImmediate } from 'node:timers/promises';
+import { warn } from '../errors';
 import { backward, discardCheckpoints, optim, scope, type Tensor } from '../torch';
+import { loadCheckpoint, saveCheckpoint, type CheckpointOptions } from './checkpoint';
 import { TrainingError } from './error';
 import type { OptimizerName } from './optimizers';
 import { scheduleFactor, type ScheduleName } from './schedule';
-import { loadTrainingState, saveTrainingState } from './state';
 
 export interface OptimizerOptions {
   /** Default `adamw`. */
@@ -46,14 +47,21 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
   /** Names a step's examples, for the error when its loss is no number. */
   describe?: (step: number) => string;
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
+  /** Hears before the first step how many are done; a log of more is of steps that come again. */
+  onResume?: (done: number) => void;
+  /** Hears before a checkpoint is written: what must not be older than it goes to disk here. */
+  onSave?: (done: number) => void;
+  /** Hears of damaged checkpoints that were passed over; Node's own warning unless given. */
+  onWarning?: (message: string) => void;
   signal?: AbortSignal;
-  /** Where to keep the state for a resume, and how often to write it. */
-  state?: { path: string; everySteps: number; fingerprint: string };
+  /** Where checkpoints are kept, how many, and how often one is written. */
+  state?: CheckpointOptions;
 }
 
 /**
- * Trains until `steps`. With a state file, goes on where it was: parameters, optimiser,
- * libtorch's random numbers, step.
+ * Trains until `steps`. With checkpoints (`state`), goes on from the last one: parameters, optimiser,
+ * libtorch's random numbers, step. There is none inside a step, so that no sum of gradients is half
+ * done in it.
  * @throws TrainingError when loss or gradient are not finite; parameters are as after the last
  * good step
  */
@@ -62,18 +70,27 @@ export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> 
   const Optimizer = options.optimizer === 'adamw8bit' ? optim.AdamW8bit : optim.AdamW;
   const optimizer = new Optimizer(parameterGroups(options), options);
   try {
-    let step = state === undefined ? 0 : (loadTrainingState(state, parameters, optimizer) ?? 0);
-    for (; step < steps; step++) {
+    let step = 0;
+    if (state !== undefined) {
+      step = await loadCheckpoint(state, parameters, optimizer, options.onWarning ?? warn);
+    }
+    options.onResume?.(step);
+    let saved = step;
+    const save = async (): Promise<void> => {
+      if (state === undefined || saved === step) return;
+      options.onSave?.(step);
+      await saveCheckpoint(state, parameters, optimizer, step);
+      saved = step;
+    };
+    while (step < steps) {
       if (signal?.aborted) {
-        if (state !== undefined) saveTrainingState(state, parameters, optimizer, step);
+        await save();
         signal.throwIfAborted();
       }
       const at = step;
       await options.onStep?.(scope(() => trainStep(options, optimizer, at)));
-      const done = step + 1;
-      if (state !== undefined && (done % state.everySteps === 0 || done === steps)) {
-        saveTrainingState(state, parameters, optimizer, done);
-      }
+      step++;
+      if (step % (state?.everySteps ?? Infinity) === 0 || step === steps) await save();
       await setImmediate();
     }
   } catch (error) {

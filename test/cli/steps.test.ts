@@ -83,7 +83,7 @@ test('an adapter; interrupted and taken up, it is the same', async () => {
     (() => {
       let time = 0;
       return () => {
-        if (existsSync(`${at('parts')}.work/state.safetensors`)) process.emit('SIGINT');
+        if (existsSync(`${at('parts')}.work/checkpoints`)) process.emit('SIGINT');
         return (time += 1000);
       };
     })(),

@@ -12,6 +12,7 @@ import { PromptSet } from '../../lib/compress/translate';
 import type { Utterance } from '../../lib/data';
 import type { Qwen2Audio } from '../../lib/qwen2-audio';
 import { memory } from '../../lib/torch';
+import { JsonLines } from '../../lib/train/log';
 import { tinyTask, withOwnAnswers, type TinyTask } from './tiny-task';
 
 jest.setTimeout(600_000);
@@ -110,6 +111,20 @@ test('an exception in the middle, and a second one, change nothing', async () =>
   expect(result).toEqual(whole);
 });
 
+test('a damaged line is named, and its candidate alone is scored again', async () => {
+  const trace = newTrace();
+  const damaged = lines(wholeTrace);
+  damaged[2] = damaged[2]!.replace(/"score":/, '"score":1');
+  writeFileSync(trace, `${damaged.join('\n')}\n`);
+  const warnings: string[] = [];
+  const onWarning = (message: string): void => void warnings.push(message);
+  const { result, scored } = await counted(() => search(trace, { onWarning }));
+  expect(warnings).toEqual([`${trace}: line 3 is damaged; its candidate is scored again`]);
+  expect(scored).toBe(1);
+  expect(result).toEqual(whole);
+  expect(lines(trace).sort()).toEqual(lines(wholeTrace).sort());
+});
+
 test('a search that is done scores nothing', async () => {
   const { result, scored } = await counted(() => search(wholeTrace));
   expect(scored).toBe(0);
@@ -126,11 +141,11 @@ test('a longer search uses the trace of a shorter one', async () => {
 
 test('scores come from the trace, to the last digit', async () => {
   const trace = newTrace();
-  const entries = lines(wholeTrace).map(
-    (line) => JSON.parse(line) as { score: number; layer: number },
-  );
-  for (const entry of entries) if (entry.layer === 3) entry.score = 1000 / 3;
-  writeFileSync(trace, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+  type Line = { score: number; layer: number };
+  const other = new JsonLines<Line>(trace, true);
+  for (const line of new JsonLines<Line>(wholeTrace, true).read()) {
+    other.append(line.layer === 3 ? { ...line, score: 1000 / 3 } : line);
+  }
   const result = await search(trace);
   expect(result.removed[0]).toBe(3);
   expect(result.iterations[0]!.candidates.find(({ layer }) => layer === 3)!.score).toBe(1000 / 3);

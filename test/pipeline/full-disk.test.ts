@@ -74,8 +74,12 @@ cp -r "$run/." "$out"
     }
     const [tokenizer, teacher, healing] = said.map(({ message }) => message);
     expect(tokenizer).toContain('/tokenizer');
-    expect(teacher).toMatch(/\.teacher-\w+\.work\/state\.safetensors/);
-    expect(healing).toMatch(/\.healed-\w+\.work\/state\.safetensors/);
+    expect(teacher).toMatch(
+      /\.teacher-\w+\.work\/checkpoints\/checkpoint-\d+\S*\/state\.safetensors/,
+    );
+    expect(healing).toMatch(
+      /\.healed-\w+\.work\/checkpoints\/checkpoint-\d+\S*\/state\.safetensors/,
+    );
     const { student } = await runRecipe(recipe(whole, 'whole.yaml'));
     expect(digests(join(out, 'student', 'model'))).toEqual(digests(student));
     expect(leftovers(out)).toEqual([]);

@@ -105,19 +105,60 @@ test('the folder of another recipe is refused and left alone', () => {
 });
 
 test.each(['', '{"stage": "one", "ha', 'null', '[]', '{"stage":"one"}', '{"hash": 3}'])(
-  'a damaged stage.json is named: %p',
+  'an artifact with a damaged stage.json is named and made anew: %p',
   async (text) => {
     await make(1);
-    const record = join(run, 'one', 'stage.json');
-    writeFileSync(record, text);
-    const damaged = folder.stage('one', 1, never);
-    await expect(damaged).rejects.toThrow(RunFolderError);
-    await expect(damaged).rejects.toThrow(`${record} is damaged; remove this file and run again`);
+    writeFileSync(join(run, 'one', 'stage.json'), text);
+    const warnings: string[] = [];
+    const again = folder.stage('one', 1, () => Promise.reject(new Error('stop')), {
+      onWarning: (message) => warnings.push(message),
+    });
+    await expect(again).rejects.toThrow('stop');
+    const one = join(run, 'one');
+    expect(warnings).toEqual([
+      `the artifact ${one} is damaged (stage.json cannot be read); the stage is made anew`,
+    ]);
+    // What is there stays until another has been made.
     expect(result()).toBe('made');
-    rmSync(record);
     await expect(make(1)).resolves.toMatchObject({ reused: false });
   },
 );
+
+test.each([
+  ['cut short', (path: string) => writeFileSync(path, 'mad'), 'result has 3 bytes, not 4'],
+  [
+    'changed',
+    (path: string) => writeFileSync(path, 'mode'),
+    'result has other content than was written',
+  ],
+  ['missing', (path: string) => rmSync(path), 'result is missing'],
+])('an artifact with a file %s is named and made anew', async (_, spoil, how) => {
+  const made = await make(1);
+  spoil(join(run, 'one', 'result'));
+  const warnings: string[] = [];
+  const write = (target: string): Promise<void> => {
+    writeFileSync(join(target, 'result'), 'made');
+    return Promise.resolve();
+  };
+  const options = { onWarning: (message: string): void => void warnings.push(message) };
+  const again = await folder.stage('one', 1, write, options);
+  expect(again).toMatchObject({ hash: made.hash, reused: false });
+  expect(result()).toBe('made');
+  expect(warnings).toEqual([
+    `the artifact ${join(run, 'one')} is damaged (${how}); the stage is made anew`,
+  ]);
+  const third = await folder.stage('one', 1, never, options);
+  expect(third.reused).toBe(true);
+  expect(warnings).toHaveLength(1);
+});
+
+test('an artifact of an earlier version, without digests, is taken', async () => {
+  await make(1);
+  const path = join(run, 'one', 'stage.json');
+  const { files: _, ...record } = JSON.parse(readFileSync(path, 'utf8')) as { files: object };
+  writeFileSync(path, JSON.stringify(record));
+  expect(await folder.stage('one', 1, never)).toMatchObject({ reused: true });
+});
 
 test.each(['', 'null', '{"recipe":'])('a damaged run.json is named: %p', (text) => {
   writeFileSync(join(run, 'run.json'), text);

@@ -1,18 +1,17 @@
 /** The training loop on a small network: resume, errors, abort. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PareError } from '../../lib/errors';
-import {
-  Generator,
-  manualSeed,
-  memory,
-  nn,
-  randn,
-  SafetensorsError,
-  tensor,
-  type Tensor,
-} from '../../lib/torch';
+import { Generator, manualSeed, memory, nn, randn, tensor, type Tensor } from '../../lib/torch';
 import { readSafetensors } from '../../lib/torch/safetensors';
 import { TrainingError } from '../../lib/train/error';
 import { train, type TrainingLogEntry, type TrainOptions } from '../../lib/train/loop';
@@ -98,7 +97,7 @@ describe('resume', () => {
     fingerprint: string = 'a',
     everySteps: number = 3,
   ): TrainOptions<Micro>['state'] => ({
-    path: join(folder, 'state.safetensors'),
+    dir: join(folder, 'checkpoints'),
     everySteps,
     fingerprint,
   });
@@ -152,7 +151,7 @@ describe('resume', () => {
           return { loss: parameter.sub(target).square().mean() };
         },
         state: {
-          path: join(folder, `${parameter.id}.safetensors`),
+          dir: join(folder, `${parameter.id}`),
           everySteps: 3,
           fingerprint: 'a',
         },
@@ -162,7 +161,7 @@ describe('resume', () => {
     await run(6, whole);
     const parts = start();
     await run(3, parts);
-    const file = readSafetensors(join(folder, `${parts.id}.safetensors`));
+    const file = readSafetensors(join(folder, `${parts.id}`, 'checkpoint-3', 'state.safetensors'));
     expect(file.info('optimizer.weight.state1').dtype).toBe('uint8');
     file.close();
     await run(6, parts);
@@ -204,27 +203,109 @@ describe('resume', () => {
     await train(again.options);
     expect(again.losses).toEqual([]);
     expect(values(again.network)).toEqual(values(run.network));
-    expect(readdirSync(folder)).toEqual(['state.safetensors']);
+    expect(readdirSync(state()!.dir).sort()).toEqual(['checkpoint-3', 'checkpoint-6']);
   });
 
   test('of another run is refused, and its state kept', async () => {
     await train(makeRun({ state: state('one') }).options);
-    const before = readFileSync(state()!.path);
+    const last = join(state()!.dir, 'checkpoint-6', 'state.safetensors');
+    const before = readFileSync(last);
     const other = makeRun({ state: state('other') });
     const start = values(other.network);
     const error = await rejection(train(other.options));
     expect(error).toBeInstanceOf(TrainingError);
     expect(error.message).toMatch(/state\.safetensors is the state of a run with other settings; /);
     expect(values(other.network)).toEqual(start);
-    expect(readFileSync(state()!.path)).toEqual(before);
+    expect(readFileSync(last)).toEqual(before);
   });
 
-  test('from a damaged state is refused', async () => {
+  /** Ways in which a disk can spoil a checkpoint, and how each is named. */
+  const damages: [string, (checkpoint: string) => void, RegExp][] = [
+    ['cut short', (at) => truncateSync(join(at, 'state.safetensors'), 1000), /has 1000 bytes, not/],
+    ['with a flipped bit', (at) => flip(join(at, 'state.safetensors'), -5), /other content than/],
+    ['without its file', (at) => rmSync(join(at, 'state.safetensors')), /safetensors is missing/],
+    ['without its manifest', (at) => rmSync(join(at, 'manifest.json')), /manifest.json is missing/],
+    ['with half a manifest', (at) => truncateSync(join(at, 'manifest.json'), 20), /cannot be read/],
+    ['with another manifest', (at) => flip(join(at, 'manifest.json'), -10), /other content than/],
+    ['empty', (at) => readdirSync(at).forEach((name) => rmSync(join(at, name))), /is missing/],
+  ];
+
+  function flip(path: string, at: number): void {
+    const bytes = readFileSync(path);
+    const index = bytes.length + at;
+    bytes[index] = bytes[index]! ^ 1;
+    writeFileSync(path, bytes);
+  }
+
+  test.each(damages)(
+    'from a checkpoint %s: it is named, the one before it used',
+    async (_, spoil, how) => {
+      manualSeed(7);
+      const whole = makeRun();
+      await train(whole.options);
+      await stopAfter(5, 2);
+      expect(readdirSync(state()!.dir).sort()).toEqual(['checkpoint-4', 'checkpoint-5']);
+      spoil(join(state()!.dir, 'checkpoint-5'));
+      const warnings: string[] = [];
+      const again = makeRun({
+        state: state('a', 2),
+        onWarning: (message) => warnings.push(message),
+      });
+      await train(again.options);
+      expect(warnings).toHaveLength(1);
+      expect(warnings[0]).toMatch(how);
+      expect(warnings[0]).toContain(join(state()!.dir, 'checkpoint-5'));
+      expect(warnings[0]).toMatch(/ and was removed; the one before it is used, of step 4$/);
+      expect(again.losses).toEqual(whole.losses.slice(4));
+      expect(values(again.network)).toEqual(values(whole.network));
+      expect(readdirSync(state()!.dir).sort()).toEqual(['checkpoint-4', 'checkpoint-6']);
+    },
+  );
+
+  test('from nothing but damaged checkpoints is refused, each named, and none removed', async () => {
     await train(makeRun({ state: state() }).options);
-    truncateSync(state()!.path, 1000);
+    for (const step of [3, 6]) {
+      truncateSync(join(state()!.dir, `checkpoint-${step}`, 'state.safetensors'), 1000);
+    }
     const error = await rejection(train(makeRun({ state: state() }).options));
-    expect(error).toBeInstanceOf(SafetensorsError);
-    expect(error.message).toContain(state()!.path);
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/checkpoint-6 is damaged .*checkpoint-3 is damaged .*remove \S+/);
+    expect(readdirSync(state()!.dir).sort()).toEqual(['checkpoint-3', 'checkpoint-6']);
+  });
+
+  test('so many checkpoints are kept as is asked for, and a half-written one is cleared', async () => {
+    const half = join(state()!.dir, 'checkpoint-9.tmp-1-2');
+    mkdirSync(half, { recursive: true });
+    await train(makeRun({ state: { ...state('a', 1)!, keep: 3 } }).options);
+    const kept = ['checkpoint-4', 'checkpoint-5', 'checkpoint-6'];
+    expect(readdirSync(state()!.dir).sort()).toEqual(kept);
+  });
+
+  test('a log hears where the run goes on, and is told to be on disk before each checkpoint', async () => {
+    const heard: string[] = [];
+    const listening = (): TrainOptions<Micro> =>
+      makeRun({
+        state: state('a', 2),
+        onResume: (done) => heard.push(`resume ${done}`),
+        onStep: ({ step }) => {
+          heard.push(`step ${step}`);
+          if (step === 3 && heard[0] !== 'again') throw new Error('killed');
+        },
+        onSave: (done) => heard.push(`save ${done}`),
+      }).options;
+    await expect(train(listening())).rejects.toThrow('killed');
+    expect(heard).toEqual(['resume 0', 'step 1', 'step 2', 'save 2', 'step 3']);
+    heard.splice(0, heard.length, 'again');
+    await train(listening());
+    expect(heard.slice(1)).toEqual([
+      'resume 2',
+      'step 3',
+      'step 4',
+      'save 4',
+      'step 5',
+      'step 6',
+      'save 6',
+    ]);
   });
 
   test('with other parameters than the state has is refused', async () => {

@@ -130,6 +130,7 @@ export function finetuneCommand(context: Context): Command {
             ...{ epochs, steps, batchSize, microBatchSize, learningRate, optimizer, schedule },
             ...{ warmupSteps, weightDecay, maxGradNorm, lora, bf16, gradientCheckpointing, seed },
           },
+          onWarning: progress.warn,
           onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
         }),
       );

@@ -57,6 +57,7 @@ export function importanceCommand(context: Context): Command {
         searchCheckpoint(dir, output, {
           ...{ corpus, split, languages: to, limit, remove, criterion, maxNewTokens, batchSize },
           ...{ protectedLayers: protect, signal },
+          onWarning: progress.warn,
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
         }),
       );

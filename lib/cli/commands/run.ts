@@ -109,6 +109,7 @@ async function follow(
   const options = {
     ...{ fromScratch, set, tensorboard, signal },
     onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
+    onWarning: progress.warn,
     onStage: (name, artifact) => {
       progress.stop();
       context.note(`${name}: ${origin(artifact)}`);

@@ -18,9 +18,9 @@ import { saveAdapter } from '../../lora';
 import { adapterFolder, saveModel } from '../../qwen2-audio';
 import { progressOf, runStage, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
-import type { TrainingSettings } from '../recipe-schema';
 import { hashOf, type Artifact } from '../run-folder';
-import { logFile, trainingLog, type TrainingLog } from '../training-log';
+import { logFile, trainingLog } from '../training-log';
+import { hashed, training } from './training';
 
 /** A checkpoint and what stands for its content in hashes. */
 export interface Source {
@@ -94,6 +94,7 @@ export async function importanceStage(
       trace,
       fingerprint,
       signal: context.options.signal,
+      onWarning: context.options.onWarning,
       onProgress: progressOf(context, name),
     });
     copyFileSync(trace, join(target, traceFile));
@@ -122,26 +123,6 @@ export function pruneStage(
   });
 }
 
-function training(
-  context: Context,
-  log: TrainingLog,
-  settings: TrainingSettings,
-  work: string,
-  hash: string,
-): Parameters<typeof finetune>[3] {
-  return {
-    seed: context.recipe.seed,
-    ...settings,
-    onStep: log.onStep,
-    signal: context.options.signal,
-    state: {
-      path: join(work, 'state.safetensors'),
-      everySteps: settings.saveEvery,
-      fingerprint: hash,
-    },
-  };
-}
-
 /**
  * Full fine-tuning of the pruned model on the references, and on the teacher's texts if given.
  * @param round where a recipe heals several times
@@ -158,7 +139,7 @@ export function healStage(
   // How often is healed is told by what is healed.
   const { every: _, ...heal } = recipe.heal!;
   const targets = distilled?.artifact.hash;
-  const inputs = { heal, languages, seed, corpusHash, pruned: pruned.hash, targets };
+  const inputs = { heal: hashed(heal), languages, seed, corpusHash, pruned: pruned.hash, targets };
   const [name, label] =
     round === undefined ? ['healed', 'healing'] : [`healed-${round}`, `healing ${round}`];
   return runStage(context, name, inputs, async (target, work, hash) => {
@@ -252,7 +233,7 @@ export function studentStage(
   const { extra: _, ...distill } = recipe.distill!;
   const extra = context.extra?.utterances ?? [];
   const inputs = {
-    distill,
+    distill: hashed(distill),
     languages,
     seed,
     corpusHash,

@@ -15,6 +15,7 @@ import { checkpointHash, openBase, type FeatureCache, type LoadedModel } from '.
 import type { Recipe } from '../recipe-schema';
 import type { Artifact } from '../run-folder';
 import { logFile, trainingLog } from '../training-log';
+import { hashed, training } from './training';
 
 export async function teacherStage(context: Context, features: FeatureCache): Promise<Artifact> {
   const { recipe, corpusHash } = context;
@@ -22,22 +23,13 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
   const { random, train, checkpoint } = teacher;
   if (train === undefined) return given(context, checkpoint!);
   const start = checkpoint === undefined ? 'random' : checkpointHash(checkpoint);
-  const inputs = { random, train, start, corpusHash, languages, seed };
+  const inputs = { random, train: hashed(train), start, corpusHash, languages, seed };
   return runStage(context, 'teacher', inputs, async (target, work, hash) => {
     using opened = startOf(context, work);
     const { model, processor } = opened;
     using log = trainingLog(context, 'teacher', work);
-    const adapter = await finetune(model, items(context), features.for(processor), {
-      seed,
-      ...train,
-      onStep: log.onStep,
-      signal: context.options.signal,
-      state: {
-        path: join(work, 'state.safetensors'),
-        everySteps: train.saveEvery,
-        fingerprint: hash,
-      },
-    });
+    const options = training(context, log, train, work, hash);
+    const adapter = await finetune(model, items(context), features.for(processor), options);
     // Merging into a 4-bit base would spoil it: there the adapter stays one, as in a student.
     const packed = [...model.namedModules()].some(([, module]) => module instanceof Linear4bit);
     if (adapter !== undefined && !packed) mergeLora(adapter);

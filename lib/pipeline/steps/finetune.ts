@@ -20,13 +20,20 @@ import { openDataset, type DatasetOptions } from './dataset';
 import { readTeacherTexts } from './distill';
 
 export interface FinetuneOptions
-  extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress' | 'onMetrics' | 'tensorboard'> {
+  extends
+    DatasetOptions,
+    Pick<RunOptions, 'signal' | 'onProgress' | 'onMetrics' | 'onWarning' | 'tensorboard'> {
   /** As of `finetune`; with `lora`, an adapter is written in place of a checkpoint. */
-  training: Omit<TrainingOptions, 'onStep' | 'signal' | 'state'>;
+  training: Omit<
+    TrainingOptions,
+    'onStep' | 'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
+  >;
   /** What `distillCorpus` wrote: a teacher's translations to learn beside the references. */
   teacherTexts?: string;
-  /** Steps between two writes of the state that a killed run goes on from; 100 by default. */
+  /** Steps between two checkpoints that a killed run goes on from; 100 by default. */
   saveEvery?: number;
+  /** Checkpoints that are kept; 2 by default. */
+  keep?: number;
 }
 
 export interface FinetuneResult {
@@ -51,7 +58,7 @@ export async function finetuneCheckpoint(
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
   const { corpus, utterances, languages } = openDataset(options);
-  const { training, signal, teacherTexts, saveEvery = 100 } = options;
+  const { training, signal, onWarning, teacherTexts, saveEvery = 100, keep } = options;
   const texts = teacherTexts === undefined ? undefined : readTeacherTexts(teacherTexts, utterances);
   const items = trainingItems(utterances, languages, texts);
   const work = `${output}.work`;
@@ -64,12 +71,12 @@ export async function finetuneCheckpoint(
     const features = new Features(corpus, processor, { onProgress, signal });
     using log = trainingLog({ options }, 'training', work);
     const fingerprint = hashOf([checkpointHash(dir), corpus.description, items, training]);
-    const path = join(work, 'state.safetensors');
+    const { onStep, onResume, onSave } = log;
+    const checkpoints = join(work, 'checkpoints');
     const adapter = await finetune(model, items, features, {
       ...training,
-      signal,
-      onStep: log.onStep,
-      state: { path, everySteps: saveEvery, fingerprint },
+      ...{ onStep, onResume, onSave, signal, onWarning },
+      state: { dir: checkpoints, everySteps: saveEvery, keep, fingerprint },
     });
     const made = join(work, 'new');
     rmSync(made, { recursive: true, force: true });

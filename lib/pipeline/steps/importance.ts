@@ -7,7 +7,8 @@ import { checkpointHash, openModel } from '../models';
 import { hashOf } from '../run-folder';
 import { openDataset, type DatasetOptions } from './dataset';
 
-export interface SearchOptions extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress'> {
+export interface SearchOptions
+  extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress' | 'onWarning'> {
   /** Layers to remove. */
   remove: number;
   criterion: Criterion;
@@ -28,13 +29,15 @@ export async function searchCheckpoint(
   options: SearchOptions,
 ): Promise<ImportanceResult> {
   const { corpus, utterances, languages } = openDataset(options);
-  const { signal, remove, criterion, protectedLayers = [], maxNewTokens, batchSize } = options;
+  const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
+  const { maxNewTokens, batchSize } = options;
   using opened = openModel(dir);
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');
   const features = new Features(corpus, processor, { onProgress, signal });
   const result = await searchLayers(model, features, utterances, languages, {
-    ...{ remove, criterion, protectedLayers, maxNewTokens, batchSize, signal },
+    ...{ remove, criterion, protectedLayers, maxNewTokens, batchSize },
+    ...{ signal, onWarning },
     trace: `${output}.trace.jsonl`,
     fingerprint: hashOf([
       ...[checkpointHash(dir), corpus.description, utterances, languages],
