@@ -68,10 +68,14 @@ export function nameBehind(temporary: string): string | undefined {
   return /^(.+)\.tmp-\d+-\d+$/.exec(temporary)?.[1];
 }
 
-/** Removes what a process that was killed left in a folder under temporary names. */
+/**
+ * Removes what a process that was killed left in a folder under temporary names. Hidden files stay:
+ * they may be another process' that waits for the folder's lock.
+ */
 export function removeTemporaries(dir: string): void {
   for (const entry of readdirSync(dir)) {
-    if (nameBehind(entry) !== undefined) rmSync(join(dir, entry), { recursive: true, force: true });
+    if (!entry.startsWith('.') && nameBehind(entry) !== undefined)
+      rmSync(join(dir, entry), { recursive: true, force: true });
   }
 }
 

@@ -94,6 +94,11 @@ export function collect(text: string, previous: string[] = []): string[] {
   return [...previous, ...items];
 }
 
+/** For commander: an option that can be given again, each as it stands. */
+export function repeated(text: string, previous: string[]): string[] {
+  return [...previous, text];
+}
+
 /** For commander: a language by English name or two-letter code. */
 export function language(text: string): string {
   if (findLanguage(text) !== undefined) return text;

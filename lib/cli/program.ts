@@ -15,6 +15,7 @@ import { runCommand } from './commands/run';
 import { scoreCommand } from './commands/score';
 import { synthCommand } from './commands/synth';
 import { translateCommand } from './commands/translate';
+import { verifyResumeCommand } from './commands/verify-resume';
 import { corpusCommand } from './commands/corpus';
 import { distillCommand } from './commands/distill';
 import { finetuneCommand } from './commands/finetune';
@@ -26,6 +27,7 @@ import type { Context } from './context';
 // `doctor` work without the addon.
 const commands: readonly ((context: Context) => Command)[] = [
   runCommand,
+  verifyResumeCommand,
   reportCommand,
   translateCommand,
   evaluateCommand,

@@ -10,3 +10,9 @@ export { finetuneCheckpoint, type FinetuneOptions, type FinetuneResult } from '.
 export { searchCheckpoint, type SearchOptions } from './steps/importance';
 export { drawReport } from './draw-report';
 export { planRecipe, type Plan, type PlannedStage } from './plan';
+export {
+  ResumeError,
+  verifyResume,
+  type ResumeVerification,
+  type VerifyResumeOptions,
+} from './verify-resume';

@@ -1,6 +1,7 @@
 /** A run: the chain of stages that a recipe asks for. */
 import { resolve } from 'node:path';
 import { middleBlock, type ImportanceResult } from '../compress';
+import { removeTemporaries } from '../files';
 import { readConfig } from '../qwen2-audio';
 import type { ReportData } from '../report';
 import type { Context, RunOptions } from './context';
@@ -60,6 +61,7 @@ export async function runIn(
   yaml: string,
   options: RunOptions,
 ): Promise<RunResult> {
+  removeTemporaries(folder.dir);
   if (options.fromScratch) await trainTeacher(file, recipe, options);
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {

@@ -1,7 +1,7 @@
 /** Several runs of one recipe that share what they can, and their comparison. */
 import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { fileError, writeFileAtomic } from '../files';
+import { fileError, removeTemporaries, writeFileAtomic } from '../files';
 import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
 import type { RunOptions } from './context';
 import { lockRunFolder } from './lock';
@@ -35,6 +35,7 @@ export async function runSweep(file: string, options: SweepOptions): Promise<Swe
   const root = new RunFolder(resolve(recipe.output), recipe.name);
   const unlock = lockRunFolder(root.dir);
   try {
+    removeTemporaries(root.dir);
     const runs: SweepResult['runs'] = [];
     for (const [i, { name, recipe, yaml }] of points.entries()) {
       options.onRun?.(name, i, points.length);

@@ -1,6 +1,6 @@
 /** Runs that are aborted or killed, and go on: the result is that of a run that was left alone. */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -100,6 +100,8 @@ test('killed by a signal that cannot be caught, again and again', async () => {
     await expect(child([event])).rejects.toMatchObject({ signal: 'SIGKILL' });
     artifacts(run);
   }
+  // As from a kill while the report was written.
+  writeFileSync(join(run, 'report.html.tmp-1-2'), '<html>');
   const { stdout } = await child([]);
   expect(JSON.parse(stdout)).toMatchObject({ student: join(run, 'student', 'model') });
   const heard: string[] = [];

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Artifact, RunResult, SweepResult } from '../../pipeline';
-import { collect, examples, UsageError } from '../arguments';
+import { collect, examples, repeated } from '../arguments';
 import type { Context } from '../context';
 import { resumable } from '../interruption';
 import { duration, Progress } from '../progress';
+import { settingsAsUsage } from '../settings';
 
 interface RunFlags {
   fromScratch?: boolean;
@@ -15,8 +16,6 @@ interface RunFlags {
   plan?: boolean;
   json?: boolean;
 }
-
-const repeated = (setting: string, before: string[]): string[] => [...before, setting];
 
 export function runCommand(context: Context): Command {
   return new Command('run')
@@ -56,7 +55,7 @@ export function runCommand(context: Context): Command {
         'and {dir, reportPath, rows} at the end.\n',
     )
     .action(async (file: string, flags: RunFlags) => {
-      await told(() => checked(file, flags));
+      await settingsAsUsage(() => checked(file, flags));
       if (flags.plan) return printPlan(context, file, flags);
       const progress = new Progress(context.stderr, context.now);
       await resumable(context, progress, (signal) =>
@@ -83,17 +82,6 @@ async function printPlan(context: Context, file: string, flags: RunFlags): Promi
 async function checked(file: string, { set, sweep, variant }: RunFlags): Promise<void> {
   const { readPoints } = await import('../../pipeline/points');
   readPoints(file, { set, sweep, variants: variant });
-}
-
-/** What is wrong with a setting is wrong with the command line. */
-async function told<T>(action: () => Promise<T>): Promise<T> {
-  const { SettingError } = await import('../../pipeline/recipe');
-  try {
-    return await action();
-  } catch (error) {
-    if (error instanceof SettingError) throw new UsageError(error.message, { cause: error });
-    throw error;
-  }
 }
 
 async function follow(
