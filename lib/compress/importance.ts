@@ -5,9 +5,9 @@
  */
 import type { Utterance } from '../data';
 import { warn } from '../errors';
+import { JsonLines } from '../json-lines';
 import type { Qwen2Audio } from '../qwen2-audio';
 import type { Features } from '../train/examples';
-import { JsonLines } from '../train/log';
 import { CandidateScorer, noLayer } from './candidate-scorer';
 import { CompressionError } from './error';
 

@@ -2,13 +2,8 @@
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileError, temporaryName } from '../files';
+import { isAlive, thisProcess, type ProcessStamp } from '../processes';
 import { RunFolderError } from './run-folder';
-
-interface Holder {
-  pid: number;
-  /** When the process began, in the kernel's ticks; unknown where /proc is missing. */
-  started?: string;
-}
 
 /** Folders locked by this process: its own lock file may also be left from one of the same number. */
 const held = new Set<string>();
@@ -22,7 +17,7 @@ const held = new Set<string>();
 export function lockRunFolder(dir: string): () => void {
   const folder = resolve(dir);
   const path = join(folder, '.lock');
-  const mine = JSON.stringify({ pid: process.pid, started: statusOf(process.pid)?.started });
+  const mine = JSON.stringify(thisProcess());
   if (held.has(folder)) throw inUse(dir, path, `another run of this process (${process.pid})`);
   while (!tryTake(path, mine)) {
     const text = read(path);
@@ -80,9 +75,9 @@ function read(path: string): string | undefined {
 }
 
 /** What a lock says; a number alone is what earlier versions wrote. */
-function parse(text: string): Partial<Holder> {
+function parse(text: string): Partial<ProcessStamp> {
   try {
-    const value = JSON.parse(text) as Partial<Holder> | number | null;
+    const value = JSON.parse(text) as Partial<ProcessStamp> | number | null;
     return typeof value === 'number' ? { pid: value } : (value ?? {});
   } catch {
     return {};
@@ -101,34 +96,6 @@ function remove(path: string, text: string): void {
     if (!['ENOENT', 'EEXIST'].includes(codeOf(error) ?? '')) throw fileError('remove', path, error);
   } finally {
     rmSync(aside, { force: true });
-  }
-}
-
-function isAlive({ pid, started }: Partial<Holder>): boolean {
-  if (pid === undefined || !Number.isInteger(pid) || pid <= 0) return false;
-  const status = statusOf(pid);
-  // Ended, but its parent has not asked how: in a container that may last for ever.
-  if (status?.state === 'Z') return false;
-  const known = started !== undefined && status !== undefined;
-  if (known && status.started !== started) return false;
-  // Our number alone does not mean us: then `held` would have the folder.
-  if (!known && pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === 'EPERM';
-  }
-}
-
-function statusOf(pid: number): { state: string; started: string } | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name, in brackets, may hold spaces and brackets.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state: fields[0]!, started: fields[19]! };
-  } catch {
-    return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { warn } from '../errors';
-import { JsonLines } from '../train/log';
+import { JsonLines } from '../json-lines';
 import type { TrainingLogEntry } from '../train/loop';
 import { EventFile } from '../train/tensorboard';
 import type { RunOptions } from './context';

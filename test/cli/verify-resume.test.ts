@@ -85,7 +85,7 @@ const mutations: [what: string, file: string, broken: RegExp, told: RegExp][] = 
   [
     'the moments of the optimiser',
     'train/checkpoint.js',
-    /optimizer\.loadStateDict\(.*\);/,
+    /optimizer\.loadStateDict\([^;]*\);/,
     /teacher\/log\.jsonl line \d: (loss|gradNorm) is [\d.]+, not [\d.]+$/,
   ],
   [

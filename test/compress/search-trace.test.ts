@@ -12,7 +12,7 @@ import { PromptSet } from '../../lib/compress/translate';
 import type { Utterance } from '../../lib/data';
 import type { Qwen2Audio } from '../../lib/qwen2-audio';
 import { memory } from '../../lib/torch';
-import { JsonLines } from '../../lib/train/log';
+import { JsonLines } from '../../lib/json-lines';
 import { tinyTask, withOwnAnswers, type TinyTask } from './tiny-task';
 
 jest.setTimeout(600_000);

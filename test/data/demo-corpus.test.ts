@@ -8,12 +8,16 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { execFile } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import { WavDecoder } from '../../lib/audio/wav';
 import { checkDisjoint, CorpusError, openCorpus, type Corpus } from '../../lib/data';
 import { allPhrases, heldOutVoices, makeDemoCorpus, trainingVoices } from '../../lib/data/demo';
 import { planCorpus } from '../../lib/data/demo/plan';
+import { UnfinishedCorpus } from '../../lib/data/demo/unfinished';
+import { digests } from '../pipeline/folders';
 
 // More than one batch, so that two processes share the work.
 const small = { train: 44, dev: 8, test: 8, testVoices: 8, seed: 3 };
@@ -26,6 +30,7 @@ function samplesOf(path: string): Float32Array {
   return new WavDecoder(path).push(readFileSync(path))!.samples[0]!;
 }
 
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 const level = (samples: Float32Array): number =>
   Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
 
@@ -94,11 +99,15 @@ describe('makeDemoCorpus', () => {
   it('makes a corpus of other settings anew, and clears what a killed run left', async () => {
     const other = join(parent, 'other');
     // No process has this number: Linux ends at 4194304.
-    const abandoned = join(parent, 'other.tmp-99999999-0');
+    const abandoned = join(parent, 'other.making-0123456789abcdef-99999999-0-0');
     mkdirSync(abandoned);
+    // Of a process that goes on.
+    const others = join(parent, `other.making-0123456789abcdef-${process.ppid}-0-0`);
+    mkdirSync(others);
     const counts = { train: 2, dev: 1, test: 3, testVoices: 1 };
     await makeDemoCorpus(other, { ...counts, seed: 1 });
-    expect(existsSync(abandoned)).toBe(false);
+    expect([abandoned, others].map((path) => existsSync(path))).toEqual([false, true]);
+    rmSync(others, { recursive: true });
     const first = readFileSync(join(other, 'test.jsonl'), 'utf8');
     const progress: number[] = [];
     await makeDemoCorpus(other, { ...counts, seed: 2, onProgress: (done) => progress.push(done) });
@@ -107,18 +116,79 @@ describe('makeDemoCorpus', () => {
     expect(readdirSync(parent).sort()).toEqual(['corpus', 'other']);
   }, 120_000);
 
-  it('stops when asked to and leaves nothing behind', async () => {
-    const stop = new AbortController();
-    const stopped = makeDemoCorpus(join(parent, 'stopped'), {
-      ...small,
-      train: 100,
-      processes: 1,
-      signal: stop.signal,
-      onProgress: () => stop.abort(),
-    });
-    await expect(stopped).rejects.toMatchObject({ name: 'AbortError' });
-    expect(readdirSync(parent)).not.toContainEqual(expect.stringContaining('stopped'));
-  }, 120_000);
+  describe('interrupted', () => {
+    // Three batches.
+    const counts = { ...small, train: 105 };
+    let whole: string;
+    beforeAll(async () => {
+      whole = join(parent, 'whole');
+      await makeDemoCorpus(whole, counts);
+    }, 600_000);
+    afterAll(() => rmSync(whole, { recursive: true }));
+
+    /** Makes the corpus and returns how many utterances were there before any was spoken. */
+    async function resumed(place: string): Promise<number> {
+      const done: number[] = [];
+      const spoken = jest.spyOn(UnfinishedCorpus.prototype, 'add');
+      const onProgress = (count: number): void => void done.push(count);
+      await makeDemoCorpus(place, { ...counts, processes: 1, onProgress });
+      const before = 129 - sum(spoken.mock.calls.map(([, clips]) => clips.length));
+      spoken.mockRestore();
+      expect(done.at(-1)).toBe(129);
+      expect(readdirSync(parent).filter((name) => name.includes('making'))).toEqual([]);
+      expect(digests(place)).toEqual(digests(whole));
+      rmSync(place, { recursive: true });
+      return before;
+    }
+
+    const unfinished = (place: string): string[] =>
+      readdirSync(parent).filter((name) => name.startsWith(`${basename(place)}.making-`));
+
+    it('by a signal of its own, keeps what was spoken and goes on from there', async () => {
+      const place = join(parent, 'stopped');
+      const stop = new AbortController();
+      const stopped = makeDemoCorpus(place, {
+        ...counts,
+        processes: 1,
+        signal: stop.signal,
+        onProgress: () => stop.abort(),
+      });
+      await expect(stopped).rejects.toMatchObject({ name: 'AbortError' });
+      expect(existsSync(place)).toBe(false);
+      expect(unfinished(place)).toHaveLength(1);
+      expect(await resumed(place)).toBe(64);
+    }, 600_000);
+
+    it.each(['SIGKILL', 'SIGTERM'])(
+      'by %s, too, twice',
+      async (signal) => {
+        const place = join(parent, `ended-by-${signal}`);
+        const options = JSON.stringify({ ...counts, processes: 1 });
+        for (const batches of [1, 1]) {
+          const child = [join(__dirname, 'demo-corpus-child.js'), place, options, signal, batches];
+          const ended = promisify(execFile)(process.execPath, child.map(String));
+          await expect(ended).rejects.toMatchObject({ signal });
+          expect(unfinished(place)).toHaveLength(1);
+        }
+        expect(await resumed(place)).toBe(128);
+      },
+      600_000,
+    );
+
+    it('speaks a batch again of which a clip was damaged', async () => {
+      const place = join(parent, 'damaged');
+      const options = JSON.stringify({ ...counts, processes: 1 });
+      const child = [join(__dirname, 'demo-corpus-child.js'), place, options, 'SIGKILL', '2'];
+      await expect(promisify(execFile)(process.execPath, child)).rejects.toMatchObject({
+        signal: 'SIGKILL',
+      });
+      const clip = join(parent, unfinished(place)[0]!, 'audio/train/train-00007.wav');
+      const bytes = readFileSync(clip);
+      bytes[500]! ^= 1;
+      writeFileSync(clip, bytes);
+      expect(await resumed(place)).toBe(64);
+    }, 600_000);
+  });
 
   it('refuses a folder that holds something else and leaves it alone', async () => {
     const taken = join(parent, 'taken');

@@ -1,18 +1,10 @@
 /**
- * Follows a recipe in a process of its own, compiling TypeScript on the fly as jest does:
- * `node child.js RECIPE [EVENT]`. With an event (`importance 3`, a label and how much is done, or
- * `stage pruned`) the process kills itself there, by a signal that nothing can catch. Prints one
- * line of JSON: the error's class and message, or the student's folder and the process' peak of memory in bytes.
+ * Follows a recipe in a process of its own: `node child.js RECIPE [EVENT]`. With an event
+ * (`importance 3`, a label and how much is done, or `stage pruned`) the process kills itself there,
+ * by a signal that nothing can catch. Prints one line of JSON: the error's class and message, or the
+ * student's folder and the process' peak of memory in bytes.
  */
-const { readFileSync } = require('node:fs');
-const { transformSync } = require('@swc/core');
-
-require.extensions['.ts'] = (module, filename) => {
-  const jsc = { target: 'es2022', parser: { syntax: 'typescript' } };
-  const options = { filename, jsc, module: { type: 'commonjs' }, swcrc: false };
-  module._compile(transformSync(readFileSync(filename, 'utf8'), options).code, filename);
-};
-
+require('../typescript');
 const { runRecipe } = require('../../lib/pipeline');
 
 const [recipe, event] = process.argv.slice(2);

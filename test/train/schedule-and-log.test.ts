@@ -2,7 +2,7 @@
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { JsonLines } from '../../lib/train/log';
+import { JsonLines } from '../../lib/json-lines';
 import { scheduleFactor } from '../../lib/train/schedule';
 
 let folder: string;

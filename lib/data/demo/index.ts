@@ -8,8 +8,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { fileError, makeFolder, syncFolder, temporaryName } from '../../files';
+import { dirname, join } from 'node:path';
+import { fileError, syncFolder } from '../../files';
 import { encodeWav } from '../../audio/wav';
 import { PareError } from '../../errors';
 import type { CorpusDescription, Utterance } from '../corpus';
@@ -18,7 +18,8 @@ import { seededRandom } from '../random';
 import { clipRate, makeClip } from './clip';
 import { targetLanguages } from './phrases';
 import { planCorpus, splitPhrases, type DemoCounts, type PlannedUtterance } from './plan';
-import { speakBatches } from './pool';
+import { speakBatches, type Speech } from './pool';
+import { UnfinishedCorpus } from './unfinished';
 
 export { allPhrases, targetLanguages, type Phrase, type PhraseKind } from './phrases';
 export { trainingVoices, heldOutVoices, type Voice } from './voices';
@@ -45,7 +46,7 @@ export interface DemoCorpusOptions {
   processes?: number;
   /** Called after each batch with the utterances done and their number. */
   onProgress?: (done: number, total: number) => void;
-  /** Stops within a batch's time and leaves nothing behind. */
+  /** Stops within a batch's time; what was spoken is kept beside the folder for the next call. */
   signal?: AbortSignal;
 }
 
@@ -79,7 +80,8 @@ export function demoTexts(options: { seed?: number } = {}): string[] {
 /**
  * Makes the demo's corpus: English dates, times, durations and amounts, spoken by synthesisers,
  * with German and Chinese references from CLDR. Does nothing if `dir` already holds the very same
- * corpus; replaces one of other settings. Written beside `dir` and renamed when complete.
+ * corpus; replaces one of other settings. Written beside `dir` and renamed when complete; if it was
+ * interrupted or killed before, it goes on from the batches that were spoken, to the same bytes.
  *
  * @throws CorpusError if `dir` holds something else, or a synthesiser fails
  * @throws FileError if the disk refuses
@@ -99,63 +101,86 @@ export async function makeDemoCorpus(dir: string, options: DemoCorpusOptions = {
     options.onProgress?.(plan.length, plan.length);
     return;
   }
-  removeAbandoned(dir);
-  const temporary = temporaryName(dir);
+  let unfinished: UnfinishedCorpus | undefined;
   try {
-    makeFolder(temporary);
-    const utterances = await speak(plan, temporary, seed, options);
-    writeDescription(temporary, plan, utterances, { seed, ...counts, version, hash });
+    unfinished = UnfinishedCorpus.claim(dir, hash);
+    const work = unfinished.dir;
+    const utterances = await speak(plan, unfinished, seed, options);
+    writeDescription(work, plan, utterances, { seed, ...counts, version, hash });
+    unfinished.complete();
     rmSync(dir, { recursive: true, force: true });
-    renameSync(temporary, dir);
+    renameSync(work, dir);
     syncFolder(dirname(dir));
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
     // Another process may have finished the same corpus in the meantime.
-    if (existingHash(dir) === hash) return;
+    if (unfinished !== undefined && existingHash(dir) === hash) {
+      rmSync(unfinished.dir, { recursive: true, force: true });
+      return;
+    }
     throw error instanceof PareError || options.signal?.aborted
       ? error
       : fileError('write', dir, error);
+  } finally {
+    unfinished?.release();
   }
 }
 
-/** Speaks the plan into wave files and returns the manifest's lines in the plan's order. */
+/** Speaks what is not spoken yet and returns the manifest's lines in the plan's order. */
 async function speak(
   plan: PlannedUtterance[],
-  folder: string,
+  unfinished: UnfinishedCorpus,
   seed: number,
   options: DemoCorpusOptions,
 ): Promise<Utterance[]> {
   for (const split of new Set(plan.map((utterance) => utterance.split))) {
-    mkdirSync(join(folder, 'audio', split), { recursive: true });
+    mkdirSync(join(unfinished.dir, 'audio', split), { recursive: true });
   }
-  const batches: PlannedUtterance[][] = [];
-  for (let at = 0; at < plan.length; at += batchSize) batches.push(plan.slice(at, at + batchSize));
   const utterances: Utterance[] = new Array<Utterance>(plan.length);
   let done = 0;
+  const take = (index: number, spoken: readonly Utterance[]): void => {
+    for (const [i, utterance] of spoken.entries()) utterances[index * batchSize + i] = utterance;
+    done += spoken.length;
+    options.onProgress?.(done, plan.length);
+  };
+  for (const batch of await unfinished.finished()) take(batch.index, batch.utterances);
+  const open: { index: number; batch: PlannedUtterance[] }[] = [];
+  for (let index = 0; index * batchSize < plan.length; index++) {
+    const at = index * batchSize;
+    if (utterances[at] === undefined) open.push({ index, batch: plan.slice(at, at + batchSize) });
+  }
   await speakBatches(
-    batches.map((batch) => batch.map((utterance) => utterance.job)),
+    open.map(({ batch }) => batch.map((utterance) => utterance.job)),
     options.processes ?? 2,
-    (index, clips) => {
-      batches[index]!.forEach(({ id, split, phrase, voice, clip }, i) => {
-        const samples = makeClip(clips[i]!, clip, seededRandom(`${seed} ${id} clip`));
-        const audio = `audio/${split}/${id}.wav`;
-        writeFileSync(join(folder, audio), encodeWav(samples, clipRate));
-        utterances[index * batchSize + i] = {
-          id,
-          audio,
-          seconds: Number((samples.length / clipRate).toFixed(3)),
-          speaker: voice.id,
-          text: phrase.text,
-          translations: phrase.translations,
-          group: phrase.group,
-        };
-      });
-      done += clips.length;
-      options.onProgress?.(done, plan.length);
+    (i, spoken) => {
+      const { index, batch } = open[i]!;
+      const clips = batch.map((planned, j) => clipOf(planned, spoken[j]!, seed));
+      unfinished.add(index, clips);
+      take(
+        index,
+        clips.map(({ utterance }) => utterance),
+      );
     },
     options.signal,
   );
   return utterances;
+}
+
+function clipOf(
+  { id, split, phrase, voice, clip }: PlannedUtterance,
+  spoken: Speech,
+  seed: number,
+): { utterance: Utterance; wav: Uint8Array } {
+  const samples = makeClip(spoken, clip, seededRandom(`${seed} ${id} clip`));
+  const utterance = {
+    id,
+    audio: `audio/${split}/${id}.wav`,
+    seconds: Number((samples.length / clipRate).toFixed(3)),
+    speaker: voice.id,
+    text: phrase.text,
+    translations: phrase.translations,
+    group: phrase.group,
+  };
+  return { utterance, wav: encodeWav(samples, clipRate) };
 }
 
 function writeDescription(
@@ -199,26 +224,4 @@ function existingHash(dir: string): string | undefined {
   throw new CorpusError(
     `cannot make the demo's corpus in ${dir}: it holds something else; give an empty or new folder`,
   );
-}
-
-/** Removes what earlier runs left when they were killed; a run that still goes on keeps its own. */
-function removeAbandoned(dir: string): void {
-  const pattern = new RegExp(`^\\.tmp-(\\d+)-\\d+$`);
-  const parent = dirname(dir);
-  for (const name of existsSync(parent) ? readdirSync(parent) : []) {
-    if (!name.startsWith(basename(dir))) continue;
-    const pid = pattern.exec(name.slice(basename(dir).length))?.[1];
-    if (pid !== undefined && !isRunning(Number(pid))) {
-      rmSync(join(parent, name), { recursive: true, force: true });
-    }
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

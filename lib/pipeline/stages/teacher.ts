@@ -7,7 +7,7 @@ import { Linear4bit } from '../../nf4';
 import { adapterFolder, Processor, saveModel } from '../../qwen2-audio';
 import { Tokenizer } from '../../text';
 import { transcribe } from '../../train/examples';
-import { JsonLines } from '../../train/log';
+import { JsonLines } from '../../json-lines';
 import type { TrainingLogEntry } from '../../train/loop';
 import type { TrainingItem } from '../../train/translation';
 import { runStage, type Context } from '../context';

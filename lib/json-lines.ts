@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fileError, makeFolder, syncFile, writeFileAtomic } from '../files';
+import { fileError, makeFolder, syncFile, writeFileAtomic } from './files';
 
 /** What a file of lines holds. */
 interface Lines<Entry> {
