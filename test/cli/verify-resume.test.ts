@@ -126,7 +126,7 @@ test('both runs can be kept, and the recipe can be changed', async () => {
   const set = ['--set', 'teacher.train.steps=1', '--set', 'teacher.train.lora='];
   const { exitCode, stdout } = await verify(teacherAlone, '--kills', '1', '--keep', ...set);
   expect(exitCode).toBe(0);
-  const [, whole, killed] = /^runs:  (\S+), (\S+)$/m.exec(stdout)!;
+  const [, whole, killed] = /^runs: {2}(\S+), (\S+)$/m.exec(stdout)!;
   for (const run of [whole!, killed!]) expect(readdirSync(run)).toContain('report.json');
   expect(stdout).toMatch(/identical; not killed here/);
   rmSync(join(whole!, '../..'), { recursive: true });

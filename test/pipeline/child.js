@@ -5,6 +5,7 @@
  * student's folder and the process' peak of memory in bytes.
  */
 require('../typescript');
+const { readFileSync } = require('node:fs');
 const { runRecipe } = require('../../lib/pipeline');
 
 const [recipe, event] = process.argv.slice(2);
