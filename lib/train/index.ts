@@ -7,7 +7,6 @@ export {
   type FeaturesOptions,
   type Task,
 } from './examples';
-export { JsonLines } from './log';
 export { train, type OptimizerOptions, type TrainingLogEntry, type TrainOptions } from './loop';
 export { optimizerNames, type OptimizerName } from './optimizers';
 export { scheduleFactor, scheduleNames, type ScheduleName } from './schedule';
