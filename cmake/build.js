@@ -2,8 +2,9 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { ensureLibtorch, findLibtorch } = require('./libtorch.js');
+const { ensureLibtorch, findLibtorch, wantsCuda } = require('./libtorch.js');
 const { withLock } = require('./lock.js');
+const { findPrebuilt, placePrebuilt } = require('./prebuilt.js');
 const { checkPrerequisites } = require('./prerequisites.js');
 const { step } = require('./progress.js');
 const { CommandError, run } = require('./run.js');
@@ -16,17 +17,25 @@ const STAMP = path.join(BUILD, 'addon.stamp');
 // A translation unit with libtorch's headers takes about this much memory to compile.
 const BYTES_PER_JOB = 2e9;
 
-/** Hash of all that the addon is made of. */
-function addonInputs(libtorch) {
-  const files = [
+/** The files that the addon is compiled from. */
+function sourceFiles() {
+  return [
     ...filesUnder(path.join(ROOT, 'native'), ['.cc', '.h', '.cu', '.cuh']),
     ...filesUnder(path.join(ROOT, 'cmake'), ['.cmake']),
     path.join(ROOT, 'CMakeLists.txt'),
-    __filename,
   ];
+}
+
+/** Hash of the sources alone, by which an addon that was built elsewhere is known to be theirs. */
+function sourceHash() {
+  return hashFiles(ROOT, sourceFiles());
+}
+
+/** Hash of all that the addon is made of here. */
+function addonInputs(libtorch) {
   const library = fs.statSync(path.join(libtorch.root, 'lib', 'libtorch_cpu.so'));
   const { CXX, CXXFLAGS, CUDACXX, CUDAARCHS } = process.env;
-  return hashFiles(ROOT, files, {
+  return hashFiles(ROOT, [...sourceFiles(), __filename], {
     libtorch: [libtorch.root, libtorch.version, libtorch.cuda, library.size, library.mtimeMs],
     headers: [require('node-addon-api').version, require('node-api-headers/package.json').version],
     compilers: [CXX, CXXFLAGS, CUDACXX, CUDAARCHS, ...(hasKernels(libtorch) ? [findNvcc()] : [])],
@@ -46,9 +55,17 @@ function findNvcc(env = process.env) {
   );
 }
 
-/** Whether build/pare.node is what a build would make. */
+/** Whether build/pare.node is what a build would make, or stands for it. */
 function addonIsCurrent(libtorch) {
-  return fs.existsSync(ADDON) && readStamp(STAMP) === addonInputs(libtorch);
+  if (!fs.existsSync(ADDON)) return false;
+  const inputs = addonInputs(libtorch);
+  const made = process.env.PARE_PREBUILT === '0' ? [inputs] : [inputs, prebuiltStamp(inputs)];
+  return made.includes(readStamp(STAMP));
+}
+
+/** What the stamp file holds where the addon came from a package. */
+function prebuiltStamp(inputs) {
+  return `${inputs} prebuilt`;
 }
 
 /**
@@ -119,21 +136,35 @@ function compilerErrors(error) {
     .join('\n');
 }
 
+/** Takes the addon of a package of this platform. Whether it serves; if not, a line says why. */
+function takePrebuilt(prebuilt, libtorch) {
+  const why = placePrebuilt(prebuilt, libtorch, ADDON);
+  if (why === undefined) writeStamp(STAMP, prebuiltStamp(addonInputs(libtorch)));
+  else console.error(`pare: passing over ${prebuilt.name}: ${why}`);
+  return why === undefined;
+}
+
 /** What `npm install` runs: everything that the addon needs, and the addon. */
+async function install() {
+  const found = findLibtorch();
+  if (found && addonIsCurrent(found)) return;
+  const cuda = found?.cuda ?? wantsCuda();
+  const prebuilt = findPrebuilt({ root: ROOT, sources: sourceHash(), cuda });
+  // All that is missing is named before anything is downloaded.
+  checkPrerequisites([...(prebuilt ? [] : ['compiler']), ...(found ? [] : ['pip'])]);
+  const libtorch = found ?? (await ensureLibtorch());
+  if (prebuilt && takePrebuilt(prebuilt, libtorch)) return;
+  checkPrerequisites(['compiler']);
+  await buildAddon(libtorch);
+}
+
 async function main() {
-  await withLock(
-    path.join(BUILD, 'setup.lock'),
-    async () => {
-      const found = findLibtorch();
-      checkPrerequisites(found ? ['compiler'] : ['compiler', 'pip']);
-      const libtorch = found ?? (await ensureLibtorch());
-      if (!addonIsCurrent(libtorch)) await buildAddon(libtorch);
-    },
-    (holder) => console.error(`waiting for process ${holder.pid}, which sets pare up here`),
+  await withLock(path.join(BUILD, 'setup.lock'), install, (holder) =>
+    console.error(`waiting for process ${holder.pid}, which sets pare up here`),
   );
 }
 
-module.exports = { ROOT, BUILD, addonIsCurrent, buildAddon, compile };
+module.exports = { ROOT, BUILD, addonIsCurrent, buildAddon, compile, sourceHash };
 
 if (require.main === module) {
   main().catch((error) => {

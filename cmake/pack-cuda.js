@@ -8,6 +8,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const zlib = require('node:zlib');
 const { execFileSync } = require('node:child_process');
+const { closure } = require('./closure.js');
 
 const ROOT = path.dirname(__dirname);
 const NAME = 'pare-cuda';
@@ -32,29 +33,6 @@ const files = [
   'test/oracle/vectors/nf4.json',
 ];
 
-/** Folders of node_modules that `names` need, by the lock file. */
-function closure(names) {
-  const lock = JSON.parse(fs.readFileSync(path.join(ROOT, 'package-lock.json'), 'utf8')).packages;
-  const found = new Set();
-  const add = (name, from) => {
-    // As Node looks: in the package's own node_modules, then in those around it.
-    for (let folder = from; ; folder = folder.slice(0, folder.lastIndexOf('node_modules/'))) {
-      const candidate = path.posix.join(folder, 'node_modules', name);
-      if (lock[candidate] && fs.existsSync(path.join(ROOT, candidate))) {
-        if (found.has(candidate)) return;
-        found.add(candidate);
-        const { dependencies, optionalDependencies, peerDependencies } = lock[candidate];
-        const all = { ...dependencies, ...optionalDependencies, ...peerDependencies };
-        for (const needed of Object.keys(all)) add(needed, candidate);
-        return;
-      }
-      if (folder === '') return; // optional, and not for this system
-    }
-  };
-  for (const name of names) add(name, '');
-  return [...found];
-}
-
 /** Neither for running nor a licence. The other C library's binary of swc is as large as ours. */
 function isLeftOut(source) {
   const name = path.basename(source);
@@ -72,7 +50,7 @@ function copy(relative, filter = () => true) {
 function pack() {
   fs.rmSync(FOLDER, { recursive: true, force: true });
   for (const file of files) copy(file);
-  for (const folder of closure(packages)) {
+  for (const folder of closure(ROOT, packages)) {
     // Its own node_modules are entries of their own.
     const inside = path.join(ROOT, folder, 'node_modules');
     copy(folder, (source) => source !== inside && !isLeftOut(source));

@@ -9,8 +9,8 @@ const path = require('node:path');
 const { checkPrerequisites } = require('./prerequisites.js');
 const { ensureLibtorch, findLibtorch } = require('./libtorch.js');
 const { withLock } = require('./lock.js');
+const { npm } = require('./npm.js');
 const { step } = require('./progress.js');
-const { CommandError, run } = require('./run.js');
 const { compileTypeScript } = require('./typescript.js');
 
 const ROOT = path.dirname(__dirname);
@@ -56,9 +56,6 @@ function modulesAreCurrent() {
 }
 
 async function installModules() {
-  // The npm that runs us, or the one on the PATH.
-  const given = process.env.npm_execpath;
-  const npm = given?.endsWith('.js') ? [process.execPath, given] : ['npm'];
   const flags = ['--ignore-scripts', '--no-audit', '--no-fund'];
   // `ci` removes node_modules first, under the feet of whatever runs now; a fresh one needs it.
   const fresh = !fs.existsSync(path.join(ROOT, 'node_modules'));
@@ -66,13 +63,11 @@ async function installModules() {
   for (const command of attempts) {
     try {
       await step(`installing node_modules (npm ${command})`, () =>
-        run(npm[0], [...npm.slice(1), command, ...flags], { cwd: ROOT }),
+        npm([command, ...flags], { cwd: ROOT }),
       );
       return;
     } catch (error) {
-      if (command !== attempts.at(-1)) continue;
-      const output = error instanceof CommandError ? error.output.trim() : '';
-      throw new Error(`npm ${command} failed: ${error.message}\n${output}`, { cause: error });
+      if (command === attempts.at(-1)) throw error;
     }
   }
 }

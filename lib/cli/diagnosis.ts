@@ -4,6 +4,7 @@ import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, availableParallelism, cpus, freemem, platform, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
+import { buildCommand } from '../torch/load-addon';
 
 export interface Finding {
   name: string;
@@ -90,7 +91,7 @@ function lookAtLibtorch(env: NodeJS.ProcessEnv, addon: Addon): Finding {
       return { name, status: 'ok', detail: `${addon.torchVersion}${place}` };
     }
     if (found === undefined) {
-      const detail = 'not found; run: npm run build, which fetches it, or set LIBTORCH';
+      const detail = `not found; run: ${buildCommand()}, which fetches it, or set LIBTORCH`;
       return { name, status: 'missing', detail };
     }
     const build = found.cuda ? 'CUDA' : 'CPU';
@@ -160,7 +161,7 @@ function lookAtGpu({ cuda, works }: Addon): Finding {
   const detail = gpus.join('; ');
   if (cuda) return { name, status: 'ok', detail };
   const why = works
-    ? 'this libtorch has no CUDA; PARE_CUDA=1 npm run build'
+    ? `this libtorch has no CUDA; PARE_CUDA=1 ${buildCommand()}`
     : 'the addon is missing';
   return { name, status: 'note', detail: `${detail}; not used: ${why}` };
 }

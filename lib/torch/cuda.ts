@@ -1,5 +1,6 @@
 /** What is the GPU's alone. In a build without it every function but `cudaIsAvailable` throws. */
 import { binding, ok, TorchError, type Binding } from './binding';
+import { buildCommand } from './load-addon';
 
 /** Whether a GPU and a CUDA build of libtorch are there. */
 export function cudaIsAvailable(): boolean {
@@ -15,7 +16,7 @@ function need<Name extends CudaFunction>(name: Name): NonNullable<Binding[Name]>
   const found = binding[name];
   if (found !== undefined) return found;
   throw new TorchError(
-    `${name}: the addon was built without nvcc; install it and run npm run build`,
+    `${name}: the addon was built without nvcc; install it and run ${buildCommand()}`,
   );
 }
 

@@ -23,6 +23,14 @@ const reasons: [RegExp, (name: string) => string][] = [
   [/invalid ELF header|wrong ELF class|file too short/, () => 'it is no library for this machine'],
 ];
 
+// Two levels up is the package, from lib/torch as from dist/torch.
+const root = join(__dirname, '../..');
+
+/** The command that brings the addon: in a checkout, or where the package is installed. */
+export function buildCommand(): string {
+  return existsSync(join(root, 'cmake/setup.js')) ? 'npm run build' : 'npm rebuild pare';
+}
+
 /**
  * Loads the native addon: `build/pare.node` in the package, or the file that the environment
  * variable `PARE_ADDON` names.
@@ -30,9 +38,8 @@ const reasons: [RegExp, (name: string) => string][] = [
  */
 export function loadAddon(): unknown {
   const given = process.env.PARE_ADDON;
-  // Two levels up is the package, from lib/torch as from dist/torch.
-  const path = given ? resolve(given) : join(__dirname, '../../build/pare.node');
-  const remedy = given ? 'correct or unset PARE_ADDON' : 'run: npm run build (or npm install)';
+  const path = given ? resolve(given) : join(root, 'build/pare.node');
+  const remedy = given ? 'correct or unset PARE_ADDON' : `run: ${buildCommand()}`;
   if (!existsSync(path)) {
     throw new AddonNotFoundError(`the native addon ${path} is missing; ${remedy}`);
   }
