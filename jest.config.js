@@ -8,6 +8,8 @@ module.exports = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],
+  // As a program that has the package installed says it.
+  moduleNameMapper: { '^pare$': '<rootDir>/lib', '^pare/([\\w-]+)$': '<rootDir>/lib/$1' },
   transform: {
     '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }],
   },
