@@ -1,12 +1,12 @@
 /** How samples without a header are written, by ffmpeg's names. */
-export type PcmEncoding = keyof typeof readers;
+export type PcmEncoding = 'u8' | 's16le' | 's24le' | 's32le' | 'f32le' | 'f64le';
 
 interface Reader {
   bytes: number;
   read: (view: DataView, at: number) => number;
 }
 
-const readers = {
+const readers: Record<PcmEncoding, Reader> = {
   u8: { bytes: 1, read: (view, at) => (view.getUint8(at) - 128) / 128 },
   s16le: { bytes: 2, read: (view, at) => view.getInt16(at, true) / 32768 },
   s24le: {
@@ -16,7 +16,7 @@ const readers = {
   s32le: { bytes: 4, read: (view, at) => view.getInt32(at, true) / 2147483648 },
   f32le: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   f64le: { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
-} satisfies Record<string, Reader>;
+};
 
 /** Whether `encoding` is one of {@link PcmEncoding}. */
 export function isPcmEncoding(encoding: string): encoding is PcmEncoding {
