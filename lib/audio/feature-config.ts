@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PareError } from '../errors';
+import { PareError, shown } from '../errors';
 import { fileError, writeFileAtomic } from '../files';
 import { fftSize, hopLength, sampleRate } from './log-mel';
 
@@ -64,7 +64,7 @@ function checkConfig(config: Record<string, unknown>, path: string): FeatureConf
   for (const [key, value] of Object.entries(fixed)) {
     if (config[key] !== undefined && config[key] !== value) {
       throw new FeatureConfigError(
-        `${path} has ${key} ${JSON.stringify(config[key])}; only Whisper's features with ${JSON.stringify(value)} are known`,
+        `${path} has ${key} ${shown(config[key])}; only Whisper's features with ${JSON.stringify(value)} are known`,
       );
     }
   }

@@ -74,7 +74,8 @@ function readConfig(path: string): { config: Required<LoraConfig>; base: string 
   const json = raw as Record<string, unknown>;
   return {
     config: parseAdapterConfig(json, path),
-    base: String(json.base_model_name_or_path ?? 'unknown'),
+    base:
+      typeof json.base_model_name_or_path === 'string' ? json.base_model_name_or_path : 'unknown',
   };
 }
 

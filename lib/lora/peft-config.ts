@@ -1,4 +1,5 @@
 /** adapter_config.json: the part of PEFT's `LoraConfig` that can be honoured here. */
+import { shown } from '../errors';
 import { completeConfig, LoraError, type LoraConfig } from './config';
 
 type Json = Record<string, unknown>;
@@ -36,13 +37,13 @@ function isOff(key: string, value: unknown): boolean {
 export function parseAdapterConfig(raw: Json, where: string): Required<LoraConfig> {
   if (raw.peft_type !== 'LORA') {
     throw new LoraError(
-      `${where}: peft_type is ${JSON.stringify(raw.peft_type)}; only "LORA" can be loaded`,
+      `${where}: peft_type is ${shown(raw.peft_type)}; only "LORA" can be loaded`,
     );
   }
   for (const [key, value] of Object.entries(raw)) {
     if (!understood.has(key) && !isOff(key, value)) {
       throw new LoraError(
-        `${where}: ${key} ${JSON.stringify(value)} is not supported; ` +
+        `${where}: ${key} ${shown(value)} is not supported; ` +
           'merge that adapter in PEFT, or train one without it',
       );
     }
@@ -50,7 +51,7 @@ export function parseAdapterConfig(raw: Json, where: string): Required<LoraConfi
   const need = <T>(key: string, valid: (value: unknown) => value is T, fallback?: T): T => {
     const value = raw[key] ?? fallback;
     if (!valid(value)) {
-      const found = value === undefined ? 'is missing' : `cannot be ${JSON.stringify(value)}`;
+      const found = value === undefined ? 'is missing' : `cannot be ${shown(value)}`;
       throw new LoraError(`${where}: ${key} ${found}; write the adapter again`);
     }
     return value;

@@ -1,5 +1,6 @@
 import { keep, nn, scope, type Tensor } from '../torch';
 import { QuantState } from './quant-state';
+import { packedShape, storedParts, type StoredPart } from './quantize';
 import { QuantStateError, quantStateKey } from './quant-state-json';
 
 /**
@@ -52,9 +53,24 @@ export function packedFromStateDict(
   return scope(() => {
     const quantState = QuantState.fromStateDict(state, name);
     // bitsandbytes can store the bytes under another dtype (quant_storage).
-    const bytes = stored.dtype === 'uint8' ? stored.detach() : stored.viewDtype('uint8');
+    const bytes = stored.dtype === 'uint8' ? stored : stored.reshape([-1]).viewDtype('uint8');
+    checkPart(name, bytes, ['', 'uint8', packedShape(quantState.shape)]);
+    const { shape, blockSize, nested } = quantState;
+    const parts = new Map(quantState.namedTensors());
+    for (const part of storedParts(shape, { blockSize, doubleQuant: nested !== undefined })) {
+      checkPart(`${name}.${part[0]}`, parts.get(part[0])!, part);
+    }
     return { packed: bytes.reshape([-1, 1]), quantState };
   });
+}
+
+/** The kernels check this, too, but only when the weight is used. */
+function checkPart(name: string, part: Tensor, [, dtype, shape]: StoredPart): void {
+  const want = shape.reduce((product, size) => product * size, 1);
+  if (part.dtype === dtype && part.numel === want) return;
+  throw new QuantStateError(
+    `${name} has ${part.numel} values of ${part.dtype}, its description needs ${want} of ${dtype}; fetch the checkpoint again`,
+  );
 }
 
 /** Whether a state dict holds `${prefix}.weight` in NF4. */

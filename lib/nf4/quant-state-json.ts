@@ -1,4 +1,4 @@
-import { PareError } from '../errors';
+import { PareError, shown } from '../errors';
 import type { DType } from '../torch';
 
 /** A 4-bit weight's description is missing, of another format, or does not fit its tensors. */
@@ -59,6 +59,13 @@ export function formatFloat(value: number): string {
   return Number.isInteger(value) ? `${value}.0` : String(value);
 }
 
+const nonFinite: readonly string[] = ['NaN', 'Infinity', '-Infinity'];
+
+/** Python's json writes the mean of blocks that are not finite as a word, which is no JSON. */
+function quotedNumbers(text: string): string {
+  return text.replace(/("nested_offset": )(NaN|-?Infinity)(?=[,}])/, '$1"$2"');
+}
+
 /**
  * @param bytes of the tensor `….quant_state.bitsandbytes__nf4`
  * @param name of that tensor, for errors
@@ -67,7 +74,8 @@ export function formatFloat(value: number): string {
 export function parseQuantState(bytes: Uint8Array, name: string): QuantStateJson {
   let json: Partial<Record<string, unknown>>;
   try {
-    json = JSON.parse(new TextDecoder().decode(bytes)) as typeof json;
+    json = JSON.parse(quotedNumbers(new TextDecoder().decode(bytes))) as typeof json;
+    if (typeof json !== 'object' || json === null) throw new Error('no object');
   } catch (cause) {
     throw new QuantStateError(`${name} is not JSON: the checkpoint is damaged; fetch it again`, {
       cause,
@@ -77,11 +85,12 @@ export function parseQuantState(bytes: Uint8Array, name: string): QuantStateJson
     const value = json[field] as T;
     if (allowed.includes(value)) return value;
     throw new QuantStateError(
-      `${name} has ${field} ${JSON.stringify(value)}; supported: ${allowed.join(', ')}`,
+      `${name} has ${field} ${shown(value)}; supported: ${allowed.join(', ')}`,
     );
   };
   expect('quant_type', ['nf4']);
-  const { shape, nested_offset: nestedOffset } = json;
+  const { shape, nested_offset: offset } = json;
+  const nestedOffset = nonFinite.includes(offset as string) ? Number(offset) : offset;
   if (!Array.isArray(shape) || !shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
     throw new QuantStateError(`${name} has no shape: the checkpoint is damaged; fetch it again`);
   }
@@ -89,7 +98,7 @@ export function parseQuantState(bytes: Uint8Array, name: string): QuantStateJson
     expect('nested_blocksize', [nestedBlockSize]);
     expect('nested_dtype', ['float32']);
     if (typeof nestedOffset !== 'number') {
-      throw new QuantStateError(`${name} has nested_offset ${JSON.stringify(nestedOffset)}`);
+      throw new QuantStateError(`${name} has nested_offset ${shown(nestedOffset)}`);
     }
   }
   return {

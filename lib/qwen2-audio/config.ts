@@ -2,7 +2,8 @@
  * The configuration of a Qwen2-Audio checkpoint: Hugging Face's config.json, both the public
  * form and that of transformers 5, with the defaults of `Qwen2AudioConfig` for absent keys.
  */
-import { PareError } from '../errors';
+import { dirname, join } from 'node:path';
+import { PareError, shown } from '../errors';
 import { findLanguage } from '../text';
 import { samplingDefaults, type SamplingDefaults } from './generation-config';
 
@@ -51,26 +52,31 @@ type Json = Record<string, unknown>;
 
 function section(raw: Json, key: string, where: string): Json {
   const value = raw[key];
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    const what = value === undefined ? 'is missing' : 'must be an object';
-    throw new ConfigError(`${where}: "${key}" ${what}; fetch the file again`);
-  }
-  return value as Json;
+  if (isObject(value)) return value;
+  const what = value === undefined ? 'is missing' : 'must be an object';
+  throw new ConfigError(`${where}: "${key}" ${what}; fetch the file again`);
+}
+
+/** Empty where it is absent or null. */
+function optionalSection(raw: Json, key: string, where: string): Json {
+  return (raw[key] ?? undefined) === undefined ? {} : section(raw, key, where);
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function positive(raw: Json, key: string, fallback: number, where: string): number {
   const value = raw[key] ?? fallback;
-  if (typeof value !== 'number' || !(value > 0)) {
-    throw new ConfigError(
-      `${where}: "${key}" must be a positive number, not ${String(value)}; fetch the file again`,
-    );
-  }
-  return value;
+  if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
+  throw new ConfigError(
+    `${where}: "${key}" must be a positive number, not ${shown(value)}; fetch the file again`,
+  );
 }
 
 function size(raw: Json, key: string, fallback: number, where: string): number {
   const value = positive(raw, key, fallback, where);
-  if (Number.isInteger(value)) return value;
+  if (Number.isSafeInteger(value)) return value;
   throw new ConfigError(
     `${where}: "${key}" must be a whole number, not ${value}; fetch the file again`,
   );
@@ -81,13 +87,24 @@ function only(raw: Json, key: string, value: string | boolean, where: string): v
   const given = raw[key] ?? value;
   if (given === value) return;
   throw new ConfigError(
-    `${where}: "${key}" is ${JSON.stringify(given)}; only ${JSON.stringify(value)} is supported`,
+    `${where}: "${key}" is ${shown(given)}; only ${JSON.stringify(value)} is supported`,
   );
 }
 
-function ids(value: unknown): number[] {
-  if (typeof value === 'number') return [value];
-  return Array.isArray(value) ? value.filter((id) => typeof id === 'number') : [];
+/** One id or a list of them; none where the key is absent or null. */
+function ids(raw: Json, key: string, where: string): number[] {
+  const value = raw[key] ?? [];
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  // Some write -1 for none.
+  const given = list.filter((id) => id !== -1);
+  if (given.every(isId)) return given;
+  throw new ConfigError(
+    `${where}: "${key}" must be the id of a token or a list of ids, not ${shown(value)}; fetch the file again`,
+  );
+}
+
+function isId(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function divides(part: number, whole: number, what: string, where: string): void {
@@ -97,10 +114,10 @@ function divides(part: number, whole: number, what: string, where: string): void
 
 /** Languages of `"pare": {"target_languages": [...]}`, which only `saveModel` of pare writes. */
 function targetLanguages(raw: Json): string[] | undefined {
-  const entry = raw.pare as Json | null | undefined;
-  const languages = entry?.target_languages;
+  const languages = isObject(raw.pare) ? raw.pare.target_languages : undefined;
   if (!Array.isArray(languages)) return undefined;
-  const codes = languages.flatMap((language) => findLanguage(String(language))?.code ?? []);
+  const names = languages.filter((language) => typeof language === 'string');
+  const codes = names.flatMap((name) => findLanguage(name)?.code ?? []);
   return codes.length > 0 ? codes : undefined;
 }
 
@@ -116,22 +133,28 @@ export function parseConfig(
   where: string = 'config.json',
 ): Qwen2AudioConfig {
   if (raw.model_type !== 'qwen2_audio') {
-    const type = JSON.stringify(raw.model_type) ?? 'missing';
+    const type = shown(raw.model_type);
     throw new ConfigError(`${where}: model_type is ${type}; only "qwen2_audio" can be loaded`);
   }
   const a = section(raw, 'audio_config', where);
   const t = section(raw, 'text_config', where);
   const hiddenSize = size(t, 'hidden_size', 4096, where);
   const numAttentionHeads = size(t, 'num_attention_heads', 32, where);
-  const rope = (t.rope_parameters ?? {}) as Json;
+  divides(numAttentionHeads, hiddenSize, 'hidden_size must divide into its heads', where);
+  const rope = optionalSection(t, 'rope_parameters', where);
   only(rope, 'rope_type', 'default', where);
   // The form of transformers 4, null where the positions are plain.
-  const scaling = (t.rope_scaling ?? {}) as Json;
+  const scaling = optionalSection(t, 'rope_scaling', where);
   only({ rope_scaling: scaling.rope_type ?? scaling.type }, 'rope_scaling', 'default', where);
   only(t, 'use_sliding_window', false, where);
   only(t, 'hidden_act', 'silu', where);
   only(a, 'activation_function', 'gelu', where);
-  const eos = [generation, t, raw].map((file) => ids(file.eos_token_id));
+  const generationFile = join(dirname(where), 'generation_config.json');
+  const idsOf = (key: string): number[][] => [
+    ids(generation, key, generationFile),
+    ids(t, key, where),
+  ];
+  const eos = [...idsOf('eos_token_id'), ids(raw, 'eos_token_id', where)];
   const eosTokenIds = [...new Set(eos.find(({ length }) => length > 0) ?? [151645, 151643])];
   const audio: AudioConfig = {
     numMelBins: size(a, 'num_mel_bins', 128, where),
@@ -148,13 +171,12 @@ export function parseConfig(
     numHiddenLayers: size(t, 'num_hidden_layers', 32, where),
     numAttentionHeads,
     numKeyValueHeads: size(t, 'num_key_value_heads', 32, where),
-    headDim: positive(t, 'head_dim', hiddenSize / numAttentionHeads, where),
+    headDim: size(t, 'head_dim', hiddenSize / numAttentionHeads, where),
     rmsNormEps: positive(t, 'rms_norm_eps', 1e-6, where),
     ropeTheta: positive({ ...t, ...rope }, 'rope_theta', 10000, where),
     initializerRange: positive(t, 'initializer_range', 0.02, where),
   };
   divides(audio.encoderAttentionHeads, audio.dModel, 'd_model must divide into its heads', where);
-  divides(numAttentionHeads, hiddenSize, 'hidden_size must divide into its heads', where);
   divides(
     text.numKeyValueHeads,
     numAttentionHeads,
@@ -164,9 +186,9 @@ export function parseConfig(
   return {
     audio,
     text,
-    audioTokenIndex: positive(raw, 'audio_token_index', 151646, where),
+    audioTokenIndex: size(raw, 'audio_token_index', 151646, where),
     eosTokenIds,
-    padTokenId: ids(generation.pad_token_id)[0] ?? ids(t.pad_token_id)[0] ?? eosTokenIds[0]!,
+    padTokenId: idsOf('pad_token_id').flat()[0] ?? eosTokenIds[0]!,
     samplingDefaults: samplingDefaults(generation),
     targetLanguages: targetLanguages(raw),
     raw,

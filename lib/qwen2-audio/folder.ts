@@ -1,7 +1,7 @@
 /** The files of a checkpoint folder. Needs no addon. */
 import { copyFileSync, existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { PareError } from '../errors';
+import { basename, join } from 'node:path';
+import { PareError, shown } from '../errors';
 import { fileError } from '../files';
 import { parseConfig, type Qwen2AudioConfig } from './config';
 
@@ -83,7 +83,8 @@ export function checkpointFiles(dir: string): string[] {
   if (typeof map !== 'object' || map === null || Object.keys(map).length === 0) {
     throw new CheckpointError(`${index} has no weight_map; fetch it again`);
   }
-  const files = [...new Set(Object.values(map as Record<string, unknown>))].map(String).sort();
+  const files = [...new Set(Object.values(map as Json).map((file) => shardName(index, file)))];
+  files.sort();
   const missing = files.find((file) => !existsSync(join(dir, file)));
   if (missing !== undefined) {
     throw new CheckpointError(
@@ -91,6 +92,16 @@ export function checkpointFiles(dir: string): string[] {
     );
   }
   return files.map((file) => join(dir, file));
+}
+
+/** A file beside the index: what is fetched from somewhere must not lead elsewhere. */
+function shardName(index: string, file: unknown): string {
+  if (typeof file === 'string' && file.endsWith('.safetensors') && basename(file) === file) {
+    return file;
+  }
+  throw new CheckpointError(
+    `${index} names ${shown(file)}, which is no safetensors file beside it; fetch it again`,
+  );
 }
 
 /** Where a checkpoint's adapter is: the folder given, or its own subfolder if there is one. */

@@ -129,33 +129,50 @@ function moveTo(device: string, state: Map<string, Tensor>): void {
   }
 }
 
+/** Before anything is made of what config.json says, which may be any number. */
 function checkLayerCount(dir: string, config: Qwen2AudioConfig, state: Map<string, Tensor>): void {
-  const found = new Set<number>();
-  for (const name of state.keys()) {
-    const match = /^language_model\.model\.layers\.(\d+)\./.exec(name);
-    if (match !== null) found.add(Number(match[1]));
+  const layersOf = (pattern: RegExp): Set<number> => {
+    const numbers = Array.from(state.keys(), (name) => pattern.exec(name)?.[1]);
+    return new Set(numbers.filter((number) => number !== undefined).map(Number));
+  };
+  /** The first number that is not there. */
+  const gapOf = (layers: ReadonlySet<number>): number => {
+    let gap = 0;
+    while (layers.has(gap)) gap++;
+    return gap;
+  };
+  const encoderGap = gapOf(layersOf(/^audio_tower\.layers\.(\d+)\./));
+  if (encoderGap < config.audio.encoderLayers) {
+    throw missing(dir, `audio_tower.layers.${encoderGap}.fc1.weight`);
   }
+  const found = layersOf(/^language_model\.model\.layers\.(\d+)\./);
   const expected = config.text.numHiddenLayers;
-  const gap = Array.from({ length: expected }, (_, i) => i).find((i) => !found.has(i));
-  if (found.size === expected && gap === undefined) return;
+  const gap = gapOf(found);
+  if (found.size === expected && gap === expected) return;
   throw new ConfigError(
     `${join(dir, 'config.json')} says ${expected} decoder layers, the weights have ${found.size}` +
-      (gap === undefined || gap >= found.size ? '' : ` (layer ${gap} is missing)`) +
+      (gap >= found.size ? '' : ` (layer ${gap} is missing)`) +
       '; the two are not of one checkpoint',
   );
 }
 
-/** What the audio tower's front and the embeddings are tells the widths, before memory for a model of them is asked for. */
+/** The widths, which a few weights tell, before memory for a model of them is asked for. */
 function checkWidths(
   dir: string,
   { audio, text }: Qwen2AudioConfig,
   state: ReadonlyMap<string, Tensor>,
 ): void {
   const { maxSourcePositions, dModel, numMelBins } = audio;
+  const { hiddenSize, headDim } = text;
+  const layer = 'language_model.model.layers.0';
   const widths: Record<string, number[]> = {
-    [`${embeddingsName}.weight`]: [text.vocabSize, text.hiddenSize],
+    [`${embeddingsName}.weight`]: [text.vocabSize, hiddenSize],
+    [`${layer}.self_attn.q_proj.weight`]: [text.numAttentionHeads * headDim, hiddenSize],
+    [`${layer}.self_attn.k_proj.weight`]: [text.numKeyValueHeads * headDim, hiddenSize],
+    [`${layer}.mlp.up_proj.weight`]: [text.intermediateSize, hiddenSize],
     'audio_tower.embed_positions.weight': [maxSourcePositions, dModel],
     'audio_tower.conv1.weight': [dModel, numMelBins, 3],
+    'audio_tower.layers.0.fc1.weight': [audio.encoderFfnDim, dModel],
   };
   for (const [name, want] of Object.entries(widths)) {
     const tensor = state.get(name);

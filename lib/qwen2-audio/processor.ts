@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { AudioError, logMel, readFeatureConfig, writeFeatureConfig, type LogMel } from '../audio';
-import { PareError } from '../errors';
+import { named, PareError } from '../errors';
 import { writeFileAtomic } from '../files';
 import { ChatTemplate, findLanguage, Tokenizer, type ChatMessage } from '../text';
 import type { Qwen2AudioConfig } from './config';
@@ -108,6 +108,12 @@ export class Processor {
       nMels,
     });
     if (config !== undefined) processor.#checkAgainst(dir, config);
+    try {
+      // What template and tokenizer cannot do is known now, not with the first recording.
+      processor.tokenize({ instruction: translationInstruction('German') }, 1);
+    } catch (error) {
+      throw named(dir, error);
+    }
     return processor;
   }
 

@@ -1,6 +1,7 @@
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { shown } from '../errors';
 import { fileError, makeFolder, temporaryName } from '../files';
 import { damaged, readJson, readOptionalJson, TokenizerError } from './pretrained-file';
 
@@ -23,6 +24,17 @@ const files = [
   tokenizerFile,
 ];
 
+function isId(id: unknown): id is number {
+  return Number.isSafeInteger(id) && (id as number) >= 0;
+}
+
+/** The library trusts the file: of one that lies it says what only its own code makes clear. */
+function reasonOf(error: unknown): string {
+  const { name, message } = error as Error;
+  const own = name === 'Error' && !/undefined|\[object/.test(message);
+  return own ? message : 'its parts are not those of a tokenizer';
+}
+
 /** A checkpoint's tokenizer, with the ids of Hugging Face's. */
 export class Tokenizer {
   /** Folder that it was read from. */
@@ -41,7 +53,13 @@ export class Tokenizer {
   ) {
     this.dir = dir;
     let largest = -1;
-    for (const id of model.get_vocab(true).values()) largest = Math.max(largest, id);
+    for (const [token, id] of model.get_vocab(true)) {
+      if (!isId(id)) {
+        const reason = `its token ${shown(token)} has the id ${shown(id)}`;
+        throw damaged(dir, tokenizerFile, reason);
+      }
+      largest = Math.max(largest, id);
+    }
     this.vocabSize = largest + 1;
     this.eosTokenId = this.namedToken(config, 'eos_token');
     this.padTokenId = this.namedToken(config, 'pad_token');
@@ -59,13 +77,24 @@ export class Tokenizer {
       return new Tokenizer(dir, new HuggingFaceTokenizer(tokenizer, config), config);
     } catch (cause) {
       if (cause instanceof TokenizerError) throw cause;
-      throw damaged(dir, tokenizerFile, (cause as Error).message, cause);
+      throw damaged(dir, tokenizerFile, reasonOf(cause), cause);
     }
   }
 
-  /** Ids of a text. No special token is added; those spelled in the text are recognised. */
+  /**
+   * Ids of a text. No special token is added; those spelled in the text are recognised.
+   * @throws TokenizerError if the tokenizer's file is damaged such that it cannot
+   */
   encode(text: string): number[] {
-    return text === '' ? [] : this.model.encode(text, { add_special_tokens: false }).ids;
+    if (text === '') return [];
+    let ids: number[];
+    try {
+      ids = this.model.encode(text, { add_special_tokens: false }).ids;
+    } catch (cause) {
+      throw damaged(this.dir, tokenizerFile, reasonOf(cause), cause);
+    }
+    if (ids.every(isId)) return ids;
+    throw damaged(this.dir, tokenizerFile, 'it has no token for a part of a text');
   }
 
   /**
@@ -82,10 +111,14 @@ export class Tokenizer {
     }
     if (ids.length === 0) return '';
     const { skipSpecialTokens = true } = options;
-    return this.model.decode([...ids], {
-      skip_special_tokens: skipSpecialTokens,
-      clean_up_tokenization_spaces: false,
-    });
+    try {
+      return this.model.decode([...ids], {
+        skip_special_tokens: skipSpecialTokens,
+        clean_up_tokenization_spaces: false,
+      });
+    } catch (cause) {
+      throw damaged(this.dir, tokenizerFile, reasonOf(cause), cause);
+    }
   }
 
   /** Id of a token, undefined if there is no such token. */
