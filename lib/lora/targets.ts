@@ -1,3 +1,5 @@
+import { createContext, Script } from 'node:vm';
+import { shown } from '../errors';
 import type { nn } from '../torch';
 import { LoraError, type TargetModules } from './config';
 import { isLinear, LoraLinear, type LinearLike } from './lora-linear';
@@ -22,13 +24,29 @@ export function targetMatcher(targets: TargetModules): (name: string) => boolean
     pattern = new RegExp(`^(?:${targets})$`);
   } catch (cause) {
     throw new LoraError(
-      `LoRA: targetModules ${JSON.stringify(targets)} is no regular expression; ` +
+      `LoRA: targetModules ${shown(targets)} is no regular expression; ` +
         'give a list for plain names',
       { cause },
     );
   }
-  return (name) => pattern.test(name);
+  const limited = new Script('pattern.test(name)');
+  const context = createContext({ pattern, name: '' });
+  return (name) => {
+    context.name = name;
+    try {
+      return limited.runInContext(context, { timeout: patternMilliseconds }) as boolean;
+    } catch (cause) {
+      throw new LoraError(
+        `LoRA: targetModules ${shown(targets)} takes too long on ${name}; ` +
+          'give a pattern without nested repetitions, or a list of names',
+        { cause },
+      );
+    }
+  };
 }
+
+/** A pattern that comes with an adapter, such as `((.*)*)*x`, could keep a program for ever. */
+const patternMilliseconds = 1000;
 
 /**
  * The linear layers of a model that `targets` means, in the model's order, by their names in it.
@@ -79,10 +97,11 @@ export function checkEveryTarget(model: nn.Module, targets: TargetModules): void
 function noMatch(targets: TargetModules, linear: readonly string[]): string {
   if (linear.length === 0) return 'LoRA: the model has no linear layer';
   const entries = typeof targets === 'string' ? targets.match(/[\w.]*\w/g)?.slice(-1) : targets;
-  const near = (entries ?? []).flatMap((entry) => nearest(entry, linear));
+  const short = (entries ?? []).filter((entry) => entry.length < 100);
+  const near = short.slice(0, 20).flatMap((entry) => nearest(entry, linear));
   const hint = near.length > 0 ? `; near names: ${[...new Set(near)].slice(0, 5).join(', ')}` : '';
   return (
-    `LoRA: no linear layer matches targetModules ${JSON.stringify(targets)}${hint}; ` +
+    `LoRA: no linear layer matches targetModules ${shown(targets)}${hint}; ` +
     `full names are such as ${linear[0]}`
   );
 }

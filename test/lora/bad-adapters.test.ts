@@ -10,6 +10,7 @@ import { Qwen2Audio as Model } from '../../lib/qwen2-audio/model';
 import { loadTiny, tinyFolder, vectorsFolder } from '../qwen2-audio/tiny-model';
 
 const from = join(vectorsFolder, 'adapters/everything');
+const config = JSON.parse(readFileSync(join(from, 'adapter_config.json'), 'utf8')) as object;
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-bad-adapter-'));
@@ -52,6 +53,16 @@ describe('an adapter of another base is refused in one line, and the model stays
       false,
     );
   });
+});
+
+test.each(['((.*)*)*x', '(\\w+\\.?)+!'])('a pattern without end, %s, is given up', (targetModules) => {
+  writeFileSync(
+    join(folder, 'adapter_config.json'),
+    JSON.stringify({ ...config, target_modules: targetModules }),
+  );
+  using model = loadTiny();
+  expect(() => loadAdapter(folder, model)).toThrow(LoraError);
+  expect(() => loadAdapter(folder, model)).toThrow(/adapter_config.json: .*takes too long on/);
 });
 
 describe('mutated files: a typed error in one line, or an adapter that fits', () => {
