@@ -14,7 +14,10 @@ const { withLock } = require('./lock.js');
  * Suites that call into native/; the rest reach it through these rooms. CUDA's kernels are watched,
  * too, where they run on this machine: in test/cuda-emulator's program.
  */
-const suites = ['test/nf4', 'test/torch', 'test/lora/lora.test.ts', 'test/cuda-emulator'];
+const suites = [
+  ...['test/nf4', 'test/torch', 'test/lora/lora.test.ts', 'test/cuda-emulator'],
+  ...['test/mutations/four-bit', 'test/mutations/safetensors'],
+];
 const without = ['--testPathIgnorePatterns', '/node_modules/', 'cuda(-compile)?\\.test'];
 
 function library(name) {

@@ -111,6 +111,11 @@ function checkCodebook(code: Tensor, name: string): void {
   const own = Tensor.from(binding.nf4Codebook('cpu'));
   const [want, have] = [own.toArray(), code.toArray()];
   own.dispose();
-  if (code.dtype === 'float32' && have.length === want.length && have.every((x, i) => Math.abs(x - want[i]!) < 1e-6)) return;
+  if (
+    code.dtype === 'float32' &&
+    have.length === want.length &&
+    have.every((x, i) => Math.abs(x - want[i]!) < 1e-6)
+  )
+    return;
   throw new QuantStateError(`${name} is not the NF4 codebook; quantise with quant_type nf4`);
 }

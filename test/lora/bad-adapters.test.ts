@@ -55,15 +55,18 @@ describe('an adapter of another base is refused in one line, and the model stays
   });
 });
 
-test.each(['((.*)*)*x', '(\\w+\\.?)+!'])('a pattern without end, %s, is given up', (targetModules) => {
-  writeFileSync(
-    join(folder, 'adapter_config.json'),
-    JSON.stringify({ ...config, target_modules: targetModules }),
-  );
-  using model = loadTiny();
-  expect(() => loadAdapter(folder, model)).toThrow(LoraError);
-  expect(() => loadAdapter(folder, model)).toThrow(/adapter_config.json: .*takes too long on/);
-});
+test.each(['((.*)*)*x', '(\\w+\\.?)+!'])(
+  'a pattern without end, %s, is given up',
+  (targetModules) => {
+    writeFileSync(
+      join(folder, 'adapter_config.json'),
+      JSON.stringify({ ...config, target_modules: targetModules }),
+    );
+    using model = loadTiny();
+    expect(() => loadAdapter(folder, model)).toThrow(LoraError);
+    expect(() => loadAdapter(folder, model)).toThrow(/adapter_config.json: .*takes too long on/);
+  },
+);
 
 describe('mutated files: a typed error in one line, or an adapter that fits', () => {
   const configPath = (): string => join(folder, 'adapter_config.json');

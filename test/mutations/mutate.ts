@@ -23,7 +23,13 @@ const strange: readonly string[] = [
   ...['255', '256', '65536', '2147483648', '-2147483649', '4294967296', '1099511627776'],
   ...['9007199254740991', '9007199254740993', '-9223372036854775808', '18446744073709551616'],
   ...['NaN', 'Infinity', '-Infinity', 'undefined', "'x'", '0x10', '01', '1_000', '+1', '.5', ','],
-  ...['"\\u0000"', '"\\ud800"', '"a\\nb\\u001b[2Jc\\r\\u2028d"', '"../../../etc/passwd"', '"\u0000"'],
+  ...[
+    '"\\u0000"',
+    '"\\ud800"',
+    '"a\\nb\\u001b[2Jc\\r\\u2028d"',
+    '"../../../etc/passwd"',
+    '"\u0000"',
+  ],
   ...['{"__proto__":{"polluted":1}}', '{"constructor":{"prototype":{}}}', '{"toString":1}'],
   ...['{"content":"<|im_end|>"}', '"<|AUDIO|>"', '"(a+)+$"', '"((.*)*)*x"', '"int64"', '"uint8"'],
 ];
@@ -95,7 +101,8 @@ function change(root: Node, random: Random): void {
   else if (kind < 0.68) {
     const other = pickPlace(root, random)!;
     replace(place, nodeOf(JSON.parse(safe(write(childOf(other))))));
-  } else if (kind < 0.76) replace(place, random.pick([{ array: [child] }, { object: [['a', child]] }]));
+  } else if (kind < 0.76)
+    replace(place, random.pick([{ array: [child] }, { object: [['a', child]] }]));
   else if ('array' in parent) list.splice(index, 0, random.pick([child, strangeNode(random)]));
   else if ('object' in parent) {
     const [key] = parent.object[index]!;
@@ -126,7 +133,13 @@ export function mutatedJson(value: unknown, random: Random): string {
 }
 
 const garbage: readonly Uint8Array[] = [
-  ...[[0xff, 0xfe], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xef, 0xbb, 0xbf]],
+  ...[
+    [0xff, 0xfe],
+    [0xc0, 0x80],
+    [0xed, 0xa0, 0x80],
+    [0xf4, 0x90, 0x80, 0x80],
+    [0xef, 0xbb, 0xbf],
+  ],
   ...[[0], [0x22], [0x5c], [0x7b], [0x5d], [0x80], [0xe2, 0x80, 0xa8]],
 ].map((bytes) => Uint8Array.from(bytes));
 

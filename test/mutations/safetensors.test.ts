@@ -49,7 +49,18 @@ function readAll(): void {
   });
 }
 
-const lengths = [0n, 1n, 7n, 8n, 100_000_001n, 2n ** 31n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n];
+const lengths = [
+  0n,
+  1n,
+  7n,
+  8n,
+  100_000_001n,
+  2n ** 31n,
+  2n ** 32n,
+  2n ** 53n,
+  2n ** 63n,
+  2n ** 64n - 1n,
+];
 
 const damages: Record<string, [count: number, damage: (random: Random) => Buffer]> = {
   'bytes of the header': [1200, (random) => mutatedBytes(original, random, headerEnd)],

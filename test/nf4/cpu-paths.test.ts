@@ -5,54 +5,26 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import {
-  dequantizeNf4,
-  matmul4bit,
-  QuantState,
-  quantizeNf4,
-  type BlockSize,
-  type FloatDType,
-} from '../../lib/nf4';
-import { backward, scope, tensor, type Tensor } from '../../lib/torch';
+import { dequantizeNf4, matmul4bit, QuantState, quantizeNf4 } from '../../lib/nf4';
+import { backward, scope, tensor } from '../../lib/torch';
 import { binding } from '../../lib/torch/binding';
+import {
+  blockSize,
+  check,
+  chosen,
+  count,
+  dtype,
+  error,
+  on,
+  paths,
+  roundings,
+  seed,
+  source,
+  specials,
+} from './kernels';
 import { base64, values } from './vectors';
 
-const paths = binding.nf4CpuPaths();
-const chosen = binding.nf4CpuPath();
-afterEach(() => void binding.nf4UseCpuPath(chosen!));
-
-function on<T>(path: string, body: () => T): T {
-  expect(binding.nf4UseCpuPath(path)).toBe(true);
-  return body();
-}
-
-const dtypes: FloatDType[] = ['float32', 'bfloat16', 'float16'];
-const dtype = fc.constantFrom(...dtypes);
-const blockSize = fc.constantFrom<BlockSize>(32, 64, 128, 256, 512, 1024, 2048, 4096);
-const seed = fc.integer({ min: 1, max: 1e6 });
-/** Of values: whole blocks and vectors are as likely as ragged ones. */
-const count = fc.oneof(
-  fc.integer({ min: 1, max: 300 }),
-  fc.integer({ min: 1, max: 12_000 }),
-  fc.integer({ min: 1, max: 40 }).map((blocks) => blocks * 256),
-);
-
-/** Where thresholds, roundings and empty blocks decide, and what is no number. */
-const special = fc.constantFrom(
-  ...[0, -0, 1, -1, 0.3, 1e-38, -1e-39, 2e-45, 3e38, -3e38, 65504, 6e-8, NaN, Infinity, -Infinity],
-);
-/** Few, since one infinity decides over its block; at positions modulo the count. */
-const specials = fc.array(fc.tuple(fc.nat(), special), { maxLength: 6 });
-
-function source(n: number, from: number, at: [number, number][], scale = 1): Float32Array {
-  const result = values(n, from).map((x) => x * scale);
-  for (const [position, value] of at) result[position % n] = value;
-  return result;
-}
-
-function check<T>(property: fc.IProperty<T>, numRuns: number): void {
-  fc.assert(property, { seed: 42, numRuns });
-}
+afterEach(() => void binding.nf4UseCpuPath(chosen));
 
 test('the portable kernels are everywhere, and the fastest are in use unless another is named', () => {
   expect(paths[0]).toBe('portable');
@@ -155,48 +127,6 @@ describe.each(paths.slice(1))('%s', (path) => {
       300,
     );
   });
-
-  /** Half a unit in the last place: relative, and the least. */
-  const roundings = {
-    float32: [2 ** -24, 2 ** -150],
-    bfloat16: [2 ** -8, 2 ** -134],
-    float16: [2 ** -11, 2 ** -25],
-  } as const;
-
-  /**
-   * How far sums of products are from those in float64, in units of what their roundings explain.
-   * @param weightRounding what a decoded weight is rounded by before it is multiplied
-   */
-  function error(
-    y: Tensor,
-    a: number[],
-    b: (k: number, n: number) => number,
-    bias: number[] | undefined,
-    weightRounding: number,
-  ): number {
-    const [rows, columns] = y.shape as [number, number];
-    const [relative, least] = roundings[y.dtype as FloatDType];
-    const inner = a.length / rows;
-    let worst = 0;
-    for (const [i, have] of y.toArray().entries()) {
-      const [m, n] = [Math.floor(i / columns), i % columns];
-      let sum = bias?.[n] ?? 0;
-      let terms = Math.abs(sum);
-      for (let k = 0; k < inner; k++) {
-        const term = a[m * inner + k]! * b(k, n);
-        sum += term;
-        terms += Math.abs(term);
-      }
-      const explained =
-        terms * (Math.sqrt(inner + 16) * roundings.float32[0] + weightRounding) +
-        Math.abs(sum) * relative +
-        least;
-      // Written so that NaN counts.
-      const ratio = Math.abs(have - sum) / explained;
-      if (!(ratio <= worst)) worst = ratio;
-    }
-    return worst;
-  }
 
   const width = fc.oneof(
     fc.integer({ min: 1, max: 700 }),

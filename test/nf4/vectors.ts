@@ -107,9 +107,9 @@ export function relativeError(actual: Tensor, expected: ArrayLike<number>): numb
   let error = 0;
   for (const [i, value] of have.entries()) {
     scale = Math.max(scale, Math.abs(expected[i]!));
-    // Written so that NaN counts.
     const difference = Math.abs(value - expected[i]!);
-    if (!(difference <= error)) error = difference;
+    if (Number.isNaN(difference)) return NaN;
+    error = Math.max(error, difference);
   }
   return error / scale;
 }
