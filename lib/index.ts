@@ -17,7 +17,12 @@ export type {
   RecordingTranslation,
   TranslatedSegment,
 } from './qwen2-audio/recordings';
-export { account, logicalParameters, type Accounting } from './qwen2-audio/accounting';
+export {
+  account,
+  inspectCheckpoint,
+  logicalParameters,
+  type Accounting,
+} from './qwen2-audio/accounting';
 export { loadModel, Processor, Qwen2Audio, saveModel } from './qwen2-audio';
 export { pruneCheckpoint, type PruneOptions } from './compress/prune-checkpoint';
 export {

@@ -117,6 +117,15 @@ export function dtypeOption(
   return new Option('--dtype <name>', help).choices(dtypes);
 }
 
+/** What a command says of the checkpoint that it takes. */
+export const checkpointArgument =
+  'checkpoint folder, or owner/name[@revision] on the Hugging Face hub';
+
+/** Of what `owner/name` stands for. */
+export function revisionOption(): Option {
+  return new Option('--revision <name>', 'branch, tag or commit on the hub; main unless given');
+}
+
 /** The end of a command's help. */
 export function examples(...lines: string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;

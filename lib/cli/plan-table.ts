@@ -5,7 +5,7 @@ import { duration } from './progress';
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
-export function planLines({ stages, peak, disk, assumed }: Plan): string[] {
+export function planLines({ stages, peak, disk, fetch, assumed }: Plan): string[] {
   const number = new Intl.NumberFormat('en');
   const head = ['stage', 'parameters', 'trained', 'memory', 'disk', 'took'];
   const widths = [22, 16, 16, 12, 12, 12];
@@ -34,6 +34,11 @@ export function planLines({ stages, peak, disk, assumed }: Plan): string[] {
     ...[line(head).trimEnd(), ...rows, ''],
     `memory: ${gigabytes(peak)} at the peak; this machine has ${total} (${free} free): ${fits}`,
     `disk: ${gigabytes(disk)}, the state of the largest training included`,
+    ...(fetch === undefined ? [] : [fetchLine(fetch)]),
     ...assumed.map((text) => `assumed: ${text}`),
   ];
+}
+
+function fetchLine({ name, revision, files, bytes }: NonNullable<Plan['fetch']>): string {
+  return `to fetch: ${name} (${revision}), ${files} files, ${gigabytes(bytes)}`;
 }

@@ -1,14 +1,19 @@
 /** Commands that write a checkpoint. */
 import type { Accounting } from '../qwen2-audio/accounting';
+import type { CheckpointSource } from '../qwen2-audio/resolve';
 import type { StreamOptions } from '../qwen2-audio/write-checkpoint';
 import type { Context } from './context';
 import { Progress } from './progress';
 
-/** A bar of the megabytes; Ctrl-C ends the work with nothing half written. */
+/** A bar of the megabytes, and one of what is fetched before; Ctrl-C ends the work with nothing half written. */
 export async function streaming<T>(
   context: Context,
   label: string,
-  work: (options: Required<Pick<StreamOptions, 'signal' | 'onProgress'>>) => Promise<T>,
+  work: (
+    options: Required<
+      Pick<StreamOptions & CheckpointSource, 'signal' | 'onProgress' | 'onFetch' | 'env'>
+    >,
+  ) => Promise<T>,
 ): Promise<T> {
   const progress = new Progress(context.stderr, context.now);
   const interruption = new AbortController();
@@ -17,6 +22,8 @@ export async function streaming<T>(
   try {
     return await work({
       signal: interruption.signal,
+      env: context.env,
+      onFetch: fetching(progress),
       onProgress: (done, total) =>
         progress.update(`${label}, MB`, Math.floor(done / 1e6), Math.ceil(total / 1e6)),
     });
@@ -24,6 +31,12 @@ export async function streaming<T>(
     process.removeListener('SIGINT', interrupt);
     progress.stop();
   }
+}
+
+/** A bar of the megabytes of a checkpoint that come from the hub. */
+export function fetching(progress: Progress): (done: number, total: number) => void {
+  return (done, total) =>
+    progress.update('fetching the model (MB)', Math.floor(done / 1e6), Math.ceil(total / 1e6));
 }
 
 /** Says how large the checkpoint is that was written, in words or as JSON. */

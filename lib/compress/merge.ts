@@ -12,6 +12,7 @@ import {
   saveModel,
   type Qwen2Audio,
 } from '../qwen2-audio';
+import { resolveSource, type CheckpointSource } from '../qwen2-audio/resolve';
 import { bytesOf, planShards } from '../qwen2-audio/shards';
 import { findLanguage } from '../text';
 import { Features } from '../train/examples';
@@ -39,14 +40,13 @@ export interface DevSet {
   batchSize?: number;
 }
 
-export interface MergeOptions {
+export interface MergeOptions extends CheckpointSource {
   /** Folder of the adapter; the checkpoint's own, in `adapter/`, unless given. */
   adapter?: string;
   /** Writes the linear layers in 4 bits. Without it, everything has the dtype of the base's norms. */
   quantize?: 'nf4';
   /** Without it, nothing is measured and nothing recommended. */
   dev?: DevSet;
-  signal?: AbortSignal;
   onProgress?: (label: string, done: number, total: number) => void;
 }
 
@@ -71,22 +71,24 @@ export const mergeReportFile = 'merge.json';
  * or, with `quantize`, into 4 bits again. With a dev set, all three forms of the model are measured
  * (loss, token agreement with the adapter form, bytes) before anything is written, since rounding to
  * 4 bits again can cost more than the adapter gained.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @returns the report, which is also in `merge.json` of the new folder
  * @throws CompressionError if there is no adapter, `output` exists or the dev set has no reference
- * in a language; CorpusError, LoraError, CheckpointError, FileError naming the file
+ * in a language; HubError, CorpusError, LoraError, CheckpointError, FileError naming the file
  */
 export async function mergeCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   output: string,
   options: MergeOptions = {},
 ): Promise<MergeReport> {
+  if (existsSync(output)) {
+    throw new CompressionError(`${output} exists already; choose another folder`);
+  }
+  const dir = await resolveSource(pathOrHubName, options);
   readConfig(dir); // a folder that is no checkpoint is named as that
   const adapter = adapterOf(dir, options.adapter);
   if (adapter === undefined) {
-    throw new CompressionError(`${dir} has no adapter to merge; give one (--adapter)`);
-  }
-  if (existsSync(output)) {
-    throw new CompressionError(`${output} exists already; choose another folder`);
+    throw new CompressionError(`${pathOrHubName} has no adapter to merge; give one (--adapter)`);
   }
   const dev = options.dev && openDev(options.dev);
   const written = options.quantize === undefined ? 'merged' : 'requantized';
@@ -113,7 +115,7 @@ export async function mergeCheckpoint(
       (name) => reports.get(name) ?? [],
     );
     report = {
-      model: dir,
+      model: pathOrHubName,
       adapter,
       output,
       written,

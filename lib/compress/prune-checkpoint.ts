@@ -7,6 +7,7 @@ import { adapterOf, copyProcessor, readConfig, CheckpointError } from '../qwen2-
 import { publicTensorName } from '../qwen2-audio/names';
 import { NewCheckpoint } from '../qwen2-audio/new-checkpoint';
 import { ReadAhead } from '../qwen2-audio/read-ahead';
+import { resolveSource, type CheckpointSource } from '../qwen2-audio/resolve';
 import { checkpointTensors, type CheckpointTensor } from '../qwen2-audio/weight-file';
 import {
   writeTensors,
@@ -15,7 +16,7 @@ import {
 } from '../qwen2-audio/write-checkpoint';
 import { CompressionError } from './error';
 
-export interface PruneOptions extends StreamOptions {
+export interface PruneOptions extends StreamOptions, CheckpointSource {
   /** Lets the first and the last layer go, which the method never removes. */
   allowEdges?: boolean;
 }
@@ -32,22 +33,24 @@ export interface PrunedCheckpoint {
  * Removes decoder layers of a checkpoint and writes the rest as a new one, layers renumbered, under
  * the public checkpoint's names. Tensors are copied from file to file, 4-bit ones too, then read
  * again and compared by SHA-256. The tokenizer and processor files go along if there are any.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @param layers counted from 0
  * @throws CompressionError for layers that are not there or may not go, and for a checkpoint with an
  * adapter, whose layers would lose their numbers; CheckpointError if `output` exists, or the weights
- * are not those of config.json; FileError
+ * are not those of config.json; HubError, FileError
  */
 export async function pruneCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   layers: readonly number[],
   output: string,
   options: PruneOptions = {},
 ): Promise<PrunedCheckpoint> {
-  const config = readConfig(dir);
-  const kept = keptLayers(dir, config.text.numHiddenLayers, layers, options.allowEdges ?? false);
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
+  const dir = await resolveSource(pathOrHubName, options);
+  const config = readConfig(dir);
+  const kept = keptLayers(dir, config.text.numHiddenLayers, layers, options.allowEdges ?? false);
   const adapter = adapterOf(dir);
   if (adapter !== undefined) {
     throw new CompressionError(

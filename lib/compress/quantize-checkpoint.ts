@@ -11,6 +11,7 @@ import { account, type Accounting } from '../qwen2-audio/accounting';
 import { adapterOf, CheckpointError, copyProcessor, readConfig } from '../qwen2-audio/folder';
 import { NewCheckpoint } from '../qwen2-audio/new-checkpoint';
 import { quantizationConfig } from '../qwen2-audio/quantization-config';
+import { resolveSource, type CheckpointSource } from '../qwen2-audio/resolve';
 import { checkpointTensors, type CheckpointTensor } from '../qwen2-audio/weight-file';
 import {
   writeTensors,
@@ -24,7 +25,8 @@ import { CompressionError } from './error';
 import { modulesToQuantize, type QuantizeModelOptions } from './quantize';
 
 export type QuantizeCheckpointOptions = Omit<QuantizeModelOptions, 'computeDtype'> &
-  StreamOptions & {
+  StreamOptions &
+  CheckpointSource & {
     /** Converts the weights that stay in floating point; as stored by default. */
     dtype?: DType;
   };
@@ -33,19 +35,21 @@ export type QuantizeCheckpointOptions = Omit<QuantizeModelOptions, 'computeDtype
  * Writes a checkpoint in NF4 as a new one: byte for byte what `loadModel`, `quantizeModel` and
  * `saveModel` write, but tensor by tensor, in memory that does not grow with the model. The
  * tokenizer and processor files go along if there are any.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @throws CompressionError for a checkpoint that is in 4 bits already or has an adapter, and as
  * `quantizeModel`; CheckpointError if `output` exists, or the weights are not those of config.json;
- * FileError
+ * HubError, FileError
  */
 export async function quantizeCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   output: string,
   options: QuantizeCheckpointOptions = {},
 ): Promise<Accounting> {
-  const config = readConfig(dir);
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
+  const dir = await resolveSource(pathOrHubName, options);
+  const config = readConfig(dir);
   const adapter = adapterOf(dir);
   if (adapter !== undefined) {
     throw new CompressionError(

@@ -25,6 +25,13 @@ export function isHubName(text: string): boolean {
   return parts.length === 2 && parts.every((p) => part.test(p)) && !/--|\.\./.test(text);
 }
 
+/** `owner/name`, or `owner/name@revision`; undefined for what has another form. */
+export function parseHubName(text: string): { name: string; revision?: string } | undefined {
+  const [, name, revision] = /^([^@]+)(?:@([\w][\w./-]*))?$/.exec(text) ?? [];
+  if (name === undefined || !isHubName(name)) return undefined;
+  return { name, ...(revision !== undefined && { revision }) };
+}
+
 /** HF_HUB_CACHE, or `hub` in HF_HOME, or in `huggingface` of the user's cache. */
 export function cacheFolder(env: NodeJS.ProcessEnv): string {
   const own = env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE;
@@ -45,6 +52,11 @@ export class RepoCache {
 
   snapshot(commit: string): string {
     return join(this.dir, 'snapshots', commit);
+  }
+
+  has(commit: string, path: string): boolean {
+    // Through the link: one whose blob was deleted is made anew.
+    return existsSync(join(this.snapshot(commit), path));
   }
 
   /** The commit of a branch, tag or commit, as far as the cache knows; undefined if it has none of it. */
@@ -75,9 +87,8 @@ export class RepoCache {
     hash: string,
     write: (temporary: string) => Promise<void>,
   ): Promise<void> {
+    if (this.has(commit, path)) return;
     const link = join(this.snapshot(commit), path);
-    // Through the link: one whose blob was deleted is made anew.
-    if (existsSync(link)) return;
     const blob = join(this.dir, 'blobs', hash);
     const temporary = temporaryName(blob);
     try {

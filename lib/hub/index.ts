@@ -1,4 +1,4 @@
 /** Repositories of the Hugging Face hub, in its cache. */
-export { isHubName } from './cache';
+export { isHubName, parseHubName } from './cache';
 export { HubError, HubNotFoundError } from './error';
-export { fetchSnapshot, type SnapshotOptions } from './snapshot';
+export { fetchSnapshot, planSnapshot, type PlannedFetch, type SnapshotOptions } from './snapshot';

@@ -14,11 +14,22 @@ export interface SnapshotOptions {
   revision?: string;
   /** Which of a repository's files are needed, in the order in which they shall come. */
   choose: (paths: readonly string[]) => string[];
+  /** The files are some of those that others need: the branch is not taken for being there. */
+  partial?: boolean;
   signal?: AbortSignal;
   /** Bytes of what has to be fetched. */
   onProgress?: (done: number, total: number) => void;
   /** HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_TOKEN; the process's by default. */
   env?: NodeJS.ProcessEnv;
+}
+
+/** What {@link fetchSnapshot} would fetch. */
+export interface PlannedFetch {
+  name: string;
+  revision: string;
+  /** How many files are not in the cache. */
+  files: number;
+  bytes: number;
 }
 
 interface RemoteFile {
@@ -39,36 +50,13 @@ type Remote = { commit: string; files: RemoteFile[] } | { unreachable: unknown }
  * @throws HubError, FileError, and the signal's reason; nothing half written stays
  */
 export async function fetchSnapshot(name: string, options: SnapshotOptions): Promise<string> {
-  const { type = 'model', revision = 'main', signal, env = process.env } = options;
-  const cacheDir = cacheFolder(env);
-  const cache = new RepoCache(cacheDir, type, name);
-  const cached = cache.commitOf(revision);
-  const isCommit = cached === revision;
-  signal?.throwIfAborted();
-  if (isOffline(env)) {
-    if (cached !== undefined) return cache.snapshot(cached);
-    throw new HubNotFoundError(
-      `${name} (${revision}) is not in the cache ${cacheDir}, and HF_HUB_OFFLINE is set; ` +
-        'unset it to fetch the files',
-    );
-  }
-  const hub = new Hub(name, type, revision, signal, env);
-  const remote = await hub.list();
-  if ('unreachable' in remote) {
-    if (cached !== undefined) return cache.snapshot(cached);
-    throw new HubNotFoundError(
-      `${hub.endpoint} cannot be reached (${reasonOf(remote.unreachable)}), and ${name} ` +
-        `(${revision}) is not in the cache ${cacheDir}; check the network, or give a folder`,
-      { cause: remote.unreachable },
-    );
-  }
-  const { commit, files } = remote;
-  const byPath = new Map(files.map((file) => [file.path, file]));
-  const chosen = options.choose([...byPath.keys()]).map((path) => byPath.get(path)!);
+  const found = await locate(name, options);
+  if ('folder' in found) return found.folder;
+  const { hub, cache, commit, chosen } = found;
   let done = 0;
-  const total = chosen.reduce((sum, { size }) => sum + size, 0);
+  const total = bytesOf(chosen);
   for (const file of chosen) {
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
     let written = 0;
     await cache.add(commit, file.path, file.hash, (temporary) =>
       hub.download(commit, file, temporary, (bytes) => {
@@ -79,8 +67,59 @@ export async function fetchSnapshot(name: string, options: SnapshotOptions): Pro
     done += file.size;
   }
   // Last: a branch that is remembered is there as a whole.
-  if (!isCommit) cache.remember(revision, commit);
+  if (!options.partial) cache.remember(hub.revision, commit);
   return cache.snapshot(commit);
+}
+
+/**
+ * What {@link fetchSnapshot} would fetch with the same options; nothing is fetched or written.
+ * @throws HubError, and the signal's reason
+ */
+export async function planSnapshot(name: string, options: SnapshotOptions): Promise<PlannedFetch> {
+  const { revision = 'main' } = options;
+  const found = await locate(name, options);
+  if ('folder' in found) return { name, revision, files: 0, bytes: 0 };
+  const { cache, commit, chosen } = found;
+  const missing = chosen.filter(({ path }) => !cache.has(commit, path));
+  return { name, revision, files: missing.length, bytes: bytesOf(missing) };
+}
+
+function bytesOf(files: readonly RemoteFile[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** The cached folder where that has to do; else the hub and the files of it that are chosen. */
+type Located =
+  | { folder: string }
+  | { hub: Hub; cache: RepoCache; commit: string; chosen: readonly RemoteFile[] };
+
+async function locate(name: string, options: SnapshotOptions): Promise<Located> {
+  const { type = 'model', revision = 'main', signal, env = process.env } = options;
+  const cacheDir = cacheFolder(env);
+  const cache = new RepoCache(cacheDir, type, name);
+  const cached = cache.commitOf(revision);
+  signal?.throwIfAborted();
+  if (isOffline(env)) {
+    if (cached !== undefined) return { folder: cache.snapshot(cached) };
+    throw new HubNotFoundError(
+      `${name} (${revision}) is not in the cache ${cacheDir}, and HF_HUB_OFFLINE is set; ` +
+        'unset it to fetch the files',
+    );
+  }
+  const hub = new Hub(name, type, revision, signal, env);
+  const remote = await hub.list();
+  if ('unreachable' in remote) {
+    if (cached !== undefined) return { folder: cache.snapshot(cached) };
+    throw new HubNotFoundError(
+      `${hub.endpoint} cannot be reached (${reasonOf(remote.unreachable)}), and ${name} ` +
+        `(${revision}) is not in the cache ${cacheDir}; check the network, or give a folder`,
+      { cause: remote.unreachable },
+    );
+  }
+  const { commit, files } = remote;
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const chosen = options.choose([...byPath.keys()]).map((path) => byPath.get(path)!);
+  return { hub, cache, commit, chosen };
 }
 
 function isOffline({ HF_HUB_OFFLINE = '' }: NodeJS.ProcessEnv): boolean {

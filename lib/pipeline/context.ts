@@ -24,6 +24,8 @@ export interface RunOptions {
   /** A folder for TensorBoard, where each stage that trains has a run; none unless given. */
   tensorboard?: string;
   signal?: AbortSignal;
+  /** HF_ENDPOINT, HF_HOME and so on, for a teacher on the hub; the process's by default. */
+  env?: NodeJS.ProcessEnv;
   /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
   fromScratch?: boolean;
   /** Changes to the recipe, as `importance.remove=8`; nothing behind the sign leaves the key out. */

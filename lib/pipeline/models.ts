@@ -1,6 +1,6 @@
 /** Models as stages pass them on: checkpoint folders, loaded for as long as they are used. */
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAdapter } from '../lora';
 import { adapterOf, loadModel, Processor, readConfig, type Qwen2Audio } from '../qwen2-audio';
@@ -88,10 +88,11 @@ export function checkpointHash(dir: string): string {
 }
 
 function hashFolder(hash: Hash, dir: string): void {
-  const files = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isFile());
+  // Through links, which are all that a snapshot in the hub's cache has.
+  const files = readdirSync(dir).filter((name) => statSync(join(dir, name)).isFile());
   // A shard has gigabytes, more than a buffer can hold.
   const part = Buffer.allocUnsafe(1 << 22);
-  for (const { name } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const name of files.sort()) {
     if (!/\.(safetensors|json|jinja)$/.test(name)) continue;
     hash.update(name);
     const file = openSync(join(dir, name), 'r');

@@ -3,7 +3,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
 import { openCorpus, type Utterance } from '../data';
-import { parseConfig, readConfig } from '../qwen2-audio';
+import { named } from '../errors';
+import { parseHubName, type PlannedFetch } from '../hub';
+import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
 import { defaultKeep } from '../train/retention';
 import { demoCorpusDir } from './demo-corpus';
 import {
@@ -42,6 +44,8 @@ export interface Plan {
   /** The highest of all stages. */
   peak: number;
   disk: number;
+  /** What a run would fetch first, where the teacher is on the hub. */
+  fetch?: PlannedFetch;
   /** What was taken for granted, for people. */
   assumed: string[];
 }
@@ -63,16 +67,16 @@ interface Lengths {
 const promptTokens = 40;
 
 /**
- * Plans a recipe, as it stands or with changes.
- * @throws RecipeError, and ConfigError for a checkpoint whose shape cannot be read
+ * Plans a recipe, as it stands or with changes. Of a teacher on the hub its config.json is fetched.
+ * @throws RecipeError, HubError, and ConfigError for a checkpoint whose shape cannot be read
  */
-export function planRecipe(
+export async function planRecipe(
   file: string,
-  options: { set?: readonly (string | Setting)[] } = {},
-): Plan {
+  options: { set?: readonly (string | Setting)[]; env?: NodeJS.ProcessEnv } = {},
+): Promise<Plan> {
   const { recipe } = readRecipe(file, options.set);
   const assumed: string[] = [];
-  const shape = shapeOf(file, recipe);
+  const { shape, fetch } = await shapeOf(file, recipe, options.env);
   const lengths = lengthsOf(recipe, shape, assumed);
   const planner = new Planner(recipe, shape, lengths);
   const stages = planner.stages().map((stage) => ({
@@ -82,26 +86,39 @@ export function planRecipe(
   const peak = Math.max(...stages.map((stage) => stage.peak));
   const kept = stages.reduce((sum, { disk }) => sum + disk, 0);
   const work = Math.max(...stages.map(({ workDisk }) => workDisk));
-  return { stages, peak, disk: kept + work, assumed };
+  return { stages, peak, disk: kept + work, ...(fetch?.files && { fetch }), assumed };
 }
 
-function shapeOf(file: string, { teacher }: Recipe): Shape {
+async function shapeOf(
+  file: string,
+  { teacher }: Recipe,
+  env?: NodeJS.ProcessEnv,
+): Promise<{ shape: Shape; fetch?: PlannedFetch }> {
   if (teacher.random !== undefined) {
     const { audio, text, vocabSize } = teacher.random;
-    return parseConfig({
+    const shape = parseConfig({
       model_type: 'qwen2_audio',
       audio_token_index: 1, // No shape depends on it.
       audio_config: audio,
       text_config: { vocab_size: vocabSize, ...text },
     });
+    return { shape };
   }
   const dir = teacher.checkpoint!;
+  if (parseHubName(dir) !== undefined) {
+    try {
+      const { configDir, fetch } = await planCheckpoint(dir, { env });
+      return { shape: readConfig(configDir), fetch };
+    } catch (error) {
+      throw named(`${file}: teacher.checkpoint`, error);
+    }
+  }
   if (!existsSync(join(dir, 'config.json'))) {
     throw new RecipeError(
       `${file}: teacher.checkpoint: ${dir} has no config.json, from which a plan is made`,
     );
   }
-  return readConfig(dir);
+  return { shape: readConfig(dir) };
 }
 
 function secondsOf(path: string): number | undefined {

@@ -121,7 +121,9 @@ const teacher = z
   .strictObject({
     checkpoint: path
       .optional()
-      .describe('a Qwen2-Audio checkpoint to start from; without train it is the teacher'),
+      .describe(
+        'a Qwen2-Audio checkpoint to start from, a folder or owner/name[@revision] on the hub; without train it is the teacher',
+      ),
     log: path.optional().describe('the log of its training, for the report'),
     madeBy: path
       .optional()

@@ -1,9 +1,10 @@
 /** Recipes: the YAML file that a run follows. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse, parseDocument, type Document } from 'yaml';
 import { PareError } from '../errors';
 import { fileError } from '../files';
+import { parseHubName } from '../hub';
 import { describeIssue } from './recipe-issue';
 import { recipeSchema, type Recipe } from './recipe-schema';
 
@@ -135,11 +136,21 @@ function absolute(recipe: Recipe, dir: string): Recipe {
   const at = (value: string | undefined): string | undefined =>
     value === undefined ? undefined : resolve(dir, value);
   const { corpus, teacher, distill } = recipe;
+  // What looks like a name on the hub is one, unless there is such a folder.
+  const folderOrHubName = (value: string | undefined): string | undefined =>
+    value !== undefined && parseHubName(value) !== undefined && !existsSync(at(value)!)
+      ? value
+      : at(value);
   const { checkpoint, log, madeBy } = teacher;
   return {
     ...recipe,
     corpus: { ...corpus, path: at(corpus.path) },
-    teacher: { ...teacher, checkpoint: at(checkpoint), log: at(log), madeBy: at(madeBy) },
+    teacher: {
+      ...teacher,
+      checkpoint: folderOrHubName(checkpoint),
+      log: at(log),
+      madeBy: at(madeBy),
+    },
     distill: distill && {
       ...distill,
       extra: distill.extra?.map((extra) => ({ ...extra, path: resolve(dir, extra.path) })),

@@ -1,10 +1,13 @@
 /** A run: the chain of stages that a recipe asks for. */
 import { resolve } from 'node:path';
 import { middleBlock, type ImportanceResult } from '../compress';
+import { named } from '../errors';
 import { removeTemporaries } from '../files';
+import { parseHubName } from '../hub';
 import { readConfig } from '../qwen2-audio';
+import { resolveSource } from '../qwen2-audio/resolve';
 import type { ReportData } from '../report';
-import type { Context, RunOptions } from './context';
+import { progressOf, type Context, type RunOptions } from './context';
 import { FeatureCache } from './models';
 import { prepare } from './prepare';
 import { readRecipe, RecipeError } from './recipe';
@@ -63,6 +66,7 @@ export async function runIn(
 ): Promise<RunResult> {
   removeTemporaries(folder.dir);
   if (options.fromScratch) await trainTeacher(file, recipe, options);
+  else await fetchTeacher(file, recipe, options);
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
@@ -124,6 +128,21 @@ export async function runIn(
   const inputs = { yaml, tested, timings, logs, search };
   const report = await writeReport(context, inputs);
   return { dir: context.folder.dir, student: current.model, ...report };
+}
+
+/** Puts the folder in the hub's cache in the place of a name on the hub. */
+async function fetchTeacher(file: string, { teacher }: Recipe, options: RunOptions): Promise<void> {
+  const { checkpoint } = teacher;
+  if (checkpoint === undefined || parseHubName(checkpoint) === undefined) return;
+  const { signal, env } = options;
+  const tell = progressOf({ options }, 'fetching the teacher (MB)');
+  const onFetch = (done: number, total: number): void =>
+    tell(Math.ceil(done / 1e6), Math.ceil(total / 1e6));
+  try {
+    teacher.checkpoint = await resolveSource(checkpoint, { signal, env, onFetch });
+  } catch (error) {
+    throw named(`${file}: teacher.checkpoint`, error);
+  }
 }
 
 /** Follows the teacher's own recipe and puts what it made in the place of the checkpoint. */

@@ -6,6 +6,7 @@ import type { DType } from '../torch/dtype';
 import { adapterOf, checkpointFiles, CheckpointError, readConfig, readJson } from './folder';
 import { logicalParameters, type LogicalParameters } from './logical-parameters';
 import { isDerived, publicTensorName } from './names';
+import { resolveSource, type CheckpointSource } from './resolve';
 import { readWeightFile, type WeightFile } from './weight-file';
 
 export { logicalParameters, type LogicalParameters };
@@ -141,6 +142,18 @@ export function account(dir: string, options: { adapter?: string } = {}): Accoun
     adapter: adapter === null ? null : withoutDataBytes(adapter),
     files: [...files.map((file) => file.path), ...(adapter === null ? [] : [adapter.path])],
   };
+}
+
+/**
+ * {@link account} of a checkpoint that is given by its folder or by `owner/name[@revision]` on the
+ * Hugging Face hub, from which it is fetched.
+ * @throws as {@link account}, HubError
+ */
+export async function inspectCheckpoint(
+  pathOrHubName: string,
+  options: CheckpointSource & { adapter?: string } = {},
+): Promise<Accounting> {
+  return account(await resolveSource(pathOrHubName, options), options);
 }
 
 interface BaseCount {

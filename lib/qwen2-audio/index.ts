@@ -24,5 +24,10 @@ export {
   translationInstruction,
   translatorSystemPrompt,
 } from './processor';
-export { resolveCheckpoint, type ResolveOptions } from './resolve';
+export {
+  planCheckpoint,
+  resolveCheckpoint,
+  type CheckpointSource,
+  type ResolveOptions,
+} from './resolve';
 export { saveModel, type SaveOptions } from './save';

@@ -1,13 +1,36 @@
 /** From what a user calls a checkpoint to its folder. */
 import { existsSync } from 'node:fs';
-import { fetchSnapshot, HubNotFoundError, isHubName, type SnapshotOptions } from '../hub';
+import {
+  fetchSnapshot,
+  HubNotFoundError,
+  parseHubName,
+  planSnapshot,
+  type PlannedFetch,
+  type SnapshotOptions,
+} from '../hub';
 import { adapterFolder, CheckpointError } from './folder';
 
-export type ResolveOptions = Omit<SnapshotOptions, 'type' | 'choose'>;
+export type ResolveOptions = Omit<SnapshotOptions, 'type' | 'choose' | 'partial'>;
+
+/** For what takes a checkpoint by its folder or its name on the hub, and tells of work of its own. */
+export interface CheckpointSource extends Pick<ResolveOptions, 'revision' | 'env' | 'signal'> {
+  /** Hears of bytes that are fetched. */
+  onFetch?: ResolveOptions['onProgress'];
+}
+
+/** {@link resolveCheckpoint} with the options of {@link CheckpointSource}. */
+export function resolveSource(
+  pathOrHubName: string,
+  { revision, env, signal, onFetch: onProgress }: CheckpointSource,
+): Promise<string> {
+  return resolveCheckpoint(pathOrHubName, { revision, env, signal, onProgress });
+}
+
+const configFiles = ['config.json', 'generation_config.json'];
 
 /** What pare reads of a checkpoint beside its weights, and what it copies when it saves one. */
 const smallFiles = [
-  ...['config.json', 'generation_config.json'],
+  ...configFiles,
   ...['preprocessor_config.json', 'processor_config.json'],
   ...['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'],
   ...['vocab.json', 'merges.txt', 'chat_template.jinja', 'chat_template.json'],
@@ -26,32 +49,71 @@ function checkpointFilesOf(paths: readonly string[]): string[] {
 
 /**
  * The folder of a checkpoint: the one that is given, or a snapshot in the hub's cache of a
- * repository `owner/name`, of which only the files that pare reads are fetched.
+ * repository `owner/name`, or `owner/name@revision`, of which only the files that pare reads are
+ * fetched.
  * @throws CheckpointError for what is neither, HubError, FileError
  */
 export async function resolveCheckpoint(
   pathOrHubName: string,
   options: ResolveOptions = {},
 ): Promise<string> {
-  const { revision } = options;
-  if (existsSync(pathOrHubName)) {
-    if (revision === undefined) return pathOrHubName;
+  const found = whereIs(pathOrHubName, options.revision);
+  if (typeof found === 'string') return found;
+  return onHub(pathOrHubName, () =>
+    fetchSnapshot(found.name, { ...options, ...found, choose: checkpointFilesOf }),
+  );
+}
+
+/**
+ * What {@link resolveCheckpoint} would fetch, and the config.json, which is all that is fetched.
+ * Of a folder nothing.
+ * @throws as {@link resolveCheckpoint}
+ */
+export async function planCheckpoint(
+  pathOrHubName: string,
+  options: ResolveOptions = {},
+): Promise<{ configDir: string; fetch?: PlannedFetch }> {
+  const found = whereIs(pathOrHubName, options.revision);
+  if (typeof found === 'string') return { configDir: found };
+  const own = { ...options, ...found };
+  return onHub(pathOrHubName, async () => {
+    const fetch = await planSnapshot(found.name, { ...own, choose: checkpointFilesOf });
+    const choose = (paths: readonly string[]): string[] =>
+      configFiles.filter((path) => paths.includes(path));
+    const configDir = await fetchSnapshot(found.name, { ...own, choose, partial: true });
+    return { configDir, fetch };
+  });
+}
+
+/** The folder, or the repository and the revision if one is named. */
+function whereIs(text: string, revision?: string): string | { name: string; revision?: string } {
+  if (existsSync(text)) {
+    if (revision === undefined) return text;
     throw new CheckpointError(
-      `${pathOrHubName} is a folder, which has no revision ${revision}; leave the revision out`,
+      `${text} is a folder, which has no revision ${revision}; leave the revision out`,
     );
   }
-  if (!isHubName(pathOrHubName)) {
+  const named = parseHubName(text);
+  if (named === undefined) {
     throw new CheckpointError(
-      `${pathOrHubName} is neither a folder nor a name on the hub (owner/name); ` +
+      `${text} is neither a folder nor a name on the hub (owner/name); ` +
         'give the folder of a checkpoint',
     );
   }
+  if (revision === undefined) return named;
+  if (named.revision === undefined) return { ...named, revision };
+  throw new CheckpointError(
+    `${text} names its revision, and ${revision} is asked for; give one of them`,
+  );
+}
+
+async function onHub<T>(text: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await fetchSnapshot(pathOrHubName, { ...options, choose: checkpointFilesOf });
+    return await work();
   } catch (error) {
     // A folder may have been meant.
     if (error instanceof HubNotFoundError) {
-      error.message = `there is no folder ${pathOrHubName} here, and ${error.message}`;
+      error.message = `there is no folder ${text} here, and ${error.message}`;
     }
     throw error;
   }

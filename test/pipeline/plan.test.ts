@@ -23,13 +23,13 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const stageOf = (plan: Plan, name: string): Plan['stages'][number] =>
   plan.stages.find((stage) => stage.name === name)!;
 
-test('the paper’s models: parameters and bytes as they are known', () => {
+test('the paper’s models: parameters and bytes as they are known', async () => {
   const base = join(dir, 'base');
   mkdirSync(base);
   writeFileSync(join(base, 'config.json'), JSON.stringify(publicShapes['qwen2-audio-7b']));
   const paper = join(__dirname, '../../recipes/paper-de.yaml');
   const set = [`teacher.checkpoint=${base}`, 'corpus.path=/nowhere'];
-  const plan = planRecipe(paper, { set });
+  const plan = await planRecipe(paper, { set });
   expect(plan.stages.map(({ name }) => name)).toEqual([
     ...['teacher', 'evaluation-teacher', 'distilled', 'importance', 'pruned', 'evaluation-pruned'],
     ...['healed', 'evaluation-healed', 'quantized', 'evaluation-quantized'],
@@ -42,7 +42,7 @@ test('the paper’s models: parameters and bytes as they are known', () => {
   expect(stageOf(plan, 'importance').work).toBe('212 candidates');
   expect(stageOf(plan, 'healed').parameters).toBe(6_777_929_728);
   expect(stageOf(plan, 'quantized').disk / 1e9).toBeCloseTo(5.41, 1);
-  const whole = planRecipe(paper, { set: [...set, 'importance=', 'heal='] });
+  const whole = await planRecipe(paper, { set: [...set, 'importance=', 'heal='] });
   expect(stageOf(whole, 'quantized').disk / 1e9).toBeCloseTo(6.24, 1);
   // 2.41 % with the adapter counted in.
   const { trained, parameters } = stageOf(whole, 'student');
@@ -50,22 +50,24 @@ test('the paper’s models: parameters and bytes as they are known', () => {
   expect(plan.assumed).toEqual([expect.stringContaining('/nowhere is not there')]);
 });
 
-test('8-bit moments and checkpointing take less', () => {
+test('8-bit moments and checkpointing take less', async () => {
   const file = writeRecipe(dir, tinyRecipe(join(dir, 'corpus'), join(dir, 'none')));
-  const of = (...set: string[]): Plan['stages'][number] =>
-    stageOf(planRecipe(file, { set }), 'healed');
-  const plain = of();
-  expect(of('heal.optimizer=adamw8bit').memory.optimizer).toBe(plain.memory.optimizer! / 4);
-  expect(of('heal.gradientCheckpointing=true').peak).toBeLessThan(plain.peak);
+  const of = async (...set: string[]): Promise<Plan['stages'][number]> =>
+    stageOf(await planRecipe(file, { set }), 'healed');
+  const plain = await of();
+  expect((await of('heal.optimizer=adamw8bit')).memory.optimizer).toBe(plain.memory.optimizer! / 4);
+  expect((await of('heal.gradientCheckpointing=true')).peak).toBeLessThan(plain.peak);
   expect(plain.seconds).toBeUndefined();
   expect(existsSync(join(dir, 'none'))).toBe(false);
 });
 
-test('a checkpoint that is not there', () => {
+test('a checkpoint that is not there', async () => {
   const recipe = { ...tinyRecipe('c', 'r'), teacher: { checkpoint: 'none' } };
   const file = join(dir, 'none.yaml');
   writeFileSync(file, stringify(recipe));
-  expect(() => planRecipe(file)).toThrow(/none has no config\.json, from which a plan is made/);
+  await expect(planRecipe(file)).rejects.toThrow(
+    /none has no config\.json, from which a plan is made/,
+  );
 });
 
 /** Full training, without and with checkpointing; the second is four times the first. */
@@ -95,7 +97,7 @@ test.each(sizes)(
         train: { ...training, gradientCheckpointing: checkpointing },
       },
     });
-    const plan = planRecipe(file);
+    const plan = await planRecipe(file);
     const { stdout } = await execute(process.execPath, [join(__dirname, 'child.js'), file]);
     const { peak: measured } = JSON.parse(stdout) as { peak: number };
     const checkpoint = join(recipe.output, 'teacher', 'model', 'model.safetensors');

@@ -1,12 +1,20 @@
 import { Command } from 'commander';
 import type { Accounting } from '../../qwen2-audio/accounting';
-import { examples } from '../arguments';
+import { checkpointArgument, examples, revisionOption } from '../arguments';
 import type { Context } from '../context';
+import { streaming } from '../streaming';
+
+interface Options {
+  adapter?: string;
+  revision?: string;
+  json?: boolean;
+}
 
 export function inspectCommand(context: Context): Command {
   return new Command('inspect')
     .description('Say how large a checkpoint is and what it is made of; reads no weights.')
-    .argument('<dir>', 'checkpoint folder')
+    .argument('<dir>', checkpointArgument)
+    .addOption(revisionOption())
     .option('--adapter <dir>', 'count this adapter in; the one in DIR/adapter unless given')
     .option(
       '--json',
@@ -17,15 +25,18 @@ export function inspectCommand(context: Context): Command {
       examples(
         'pare inspect checkpoints/student',
         'pare inspect checkpoints/student --json',
+        'pare inspect owner/name@main',
         'pare inspect base --adapter runs/qlora/adapter',
       ) +
         '\nParameters are weights as the arithmetic sees them; of stored elements two packed 4-bit\n' +
         'weights are one; bytes are those of all weight files on disk, an adapter included.\n',
     )
-    .action(async (dir: string, options: { adapter?: string; json?: boolean }) => {
-      const { account } = await import('../../qwen2-audio/accounting');
-      const accounting = account(dir, { adapter: options.adapter });
-      if (options.json) context.print(JSON.stringify(accounting));
+    .action(async (dir: string, { json, ...options }: Options) => {
+      const { inspectCheckpoint } = await import('../../qwen2-audio/accounting');
+      const accounting = await streaming(context, 'inspecting', ({ signal, env, onFetch }) =>
+        inspectCheckpoint(dir, { ...options, signal, env, onFetch }),
+      );
+      if (json) context.print(JSON.stringify(accounting));
       else for (const line of table(accounting)) context.print(line);
     });
 }

@@ -1,11 +1,20 @@
 import { Command, Option } from 'commander';
 import type { MergeReport } from '../../compress/merge';
-import { collect, examples, positiveInteger, UsageError } from '../arguments';
+import {
+  checkpointArgument,
+  collect,
+  examples,
+  positiveInteger,
+  revisionOption,
+  UsageError,
+} from '../arguments';
 import type { Context } from '../context';
 import { Progress } from '../progress';
+import { fetching } from '../streaming';
 
 interface Options {
   adapter?: string;
+  revision?: string;
   output: string;
   quantize?: 'nf4';
   corpus?: string;
@@ -19,7 +28,8 @@ interface Options {
 export function mergeCommand(context: Context): Command {
   return new Command('merge')
     .description('Merge an adapter into the weights, and say what that costs.')
-    .argument('<dir>', 'checkpoint folder')
+    .argument('<dir>', checkpointArgument)
+    .addOption(revisionOption())
     .requiredOption('--output <dir>', 'new folder; must not exist')
     .option('--adapter <dir>', "adapter in PEFT's format; the checkpoint's own unless given")
     .addOption(
@@ -43,7 +53,7 @@ export function mergeCommand(context: Context): Command {
         'in nats per reference token, and the share of tokens predicted as with the adapter.\n',
     )
     .action(async (dir: string, options: Options) => {
-      const { adapter, output, quantize, corpus, split, to, limit, batchSize } = options;
+      const { adapter, revision, output, quantize, corpus, split, to, limit, batchSize } = options;
       if (corpus === undefined && (to !== undefined || limit !== undefined)) {
         throw new UsageError('--to and --limit are for a corpus; give one (--corpus)');
       }
@@ -53,7 +63,10 @@ export function mergeCommand(context: Context): Command {
         const dev =
           corpus === undefined ? undefined : { corpus, split, languages: to, limit, batchSize };
         const onProgress = progress.update;
-        const report = await mergeCheckpoint(dir, output, { adapter, quantize, dev, onProgress });
+        const report = await mergeCheckpoint(dir, output, {
+          ...{ adapter, revision, quantize, dev, onProgress },
+          ...{ env: context.env, onFetch: fetching(progress) },
+        });
         progress.stop();
         if (options.json) context.print(JSON.stringify(report));
         else for (const line of table(report)) context.print(line);

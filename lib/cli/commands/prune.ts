@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { examples, layerList } from '../arguments';
+import { checkpointArgument, examples, layerList, revisionOption } from '../arguments';
 import type { Context } from '../context';
 import { printSize, streaming } from '../streaming';
 
@@ -7,13 +7,15 @@ interface Options {
   layers: number[];
   output: string;
   allowEdges?: boolean;
+  revision?: string;
   json?: boolean;
 }
 
 export function pruneCommand(context: Context): Command {
   return new Command('prune')
     .description('Remove decoder layers from a checkpoint and write what is left as a new one.')
-    .argument('<dir>', 'checkpoint folder')
+    .argument('<dir>', checkpointArgument)
+    .addOption(revisionOption())
     .requiredOption('--layers <list>', 'layers to remove, counted from 0: 3,5,8-10', layerList)
     .requiredOption('--output <dir>', 'new folder; must not exist')
     .option('--allow-edges', 'let the first and the last layer be removed, too')
@@ -30,9 +32,9 @@ export function pruneCommand(context: Context): Command {
     )
     .action(async (dir: string, flags: Options) => {
       const { pruneCheckpoint } = await import('../../compress/prune-checkpoint');
-      const { layers, output, allowEdges } = flags;
+      const { layers, output, allowEdges, revision } = flags;
       const { accounting, verified } = await streaming(context, 'pruning', (options) =>
-        pruneCheckpoint(dir, layers, output, { ...options, allowEdges }),
+        pruneCheckpoint(dir, layers, output, { ...options, allowEdges, revision }),
       );
       const about = { output, removed: layers, verified };
       printSize(

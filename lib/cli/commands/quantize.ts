@@ -1,6 +1,13 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { blockSizes, type BlockSize } from '../../nf4/quant-state-json';
-import { collect, dtypeOption, examples, type ComputeDType } from '../arguments';
+import {
+  checkpointArgument,
+  collect,
+  dtypeOption,
+  examples,
+  revisionOption,
+  type ComputeDType,
+} from '../arguments';
 import type { Context } from '../context';
 import { printSize, streaming } from '../streaming';
 
@@ -11,14 +18,16 @@ interface Flags {
   lmHead?: boolean;
   embeddings?: boolean;
   dtype?: ComputeDType;
+  revision?: string;
   json?: boolean;
 }
 
 export function quantizeCommand(context: Context): Command {
   return new Command('quantize')
     .description('Pack a checkpoint into 4 bits (NF4) and write it as a new one.')
-    .argument('<dir>', 'checkpoint folder, in full precision')
+    .argument('<dir>', `${checkpointArgument}, in full precision`)
     .argument('<output>', 'new folder; must not exist')
+    .addOption(revisionOption())
     .option('--block-size <n>', 'weights that share an absmax; 64 unless given', blockSize)
     .option('--no-double-quant', 'leave the absmax in float32')
     .option(
@@ -34,6 +43,7 @@ export function quantizeCommand(context: Context): Command {
       'after',
       examples(
         'pare quantize checkpoints/7b checkpoints/7b-nf4',
+        'pare quantize owner/name checkpoints/name-nf4',
         'pare quantize checkpoints/7b checkpoints/small --lm-head --embeddings --json',
       ) + '\nThe checkpoint goes through tensor by tensor; it is never held in memory.\n',
     )

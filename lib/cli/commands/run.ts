@@ -69,7 +69,7 @@ async function printPlan(context: Context, file: string, flags: RunFlags): Promi
   const { planLines } = await import('../plan-table');
   const { sweep, set, variant: variants } = flags;
   for (const { name, settings } of readPoints(file, { sweep, set, variants })) {
-    const plan = planRecipe(file, { set: settings });
+    const plan = await planRecipe(file, { set: settings, env: context.env });
     if (flags.json) context.print(JSON.stringify({ run: name, ...plan }));
     else {
       if (name !== '') context.print(`${name}:`);
@@ -95,7 +95,7 @@ async function follow(
   const { renderTable, renderRuns } = await import('../../report');
   const { fromScratch, set, sweep, variant, tensorboard } = flags;
   const options = {
-    ...{ fromScratch, set, tensorboard, signal },
+    ...{ fromScratch, set, tensorboard, signal, env: context.env },
     onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
     onWarning: progress.warn,
     onStage: (name, artifact) => {

@@ -2,12 +2,14 @@ import { Command, Option } from 'commander';
 import type { RecordingRequest, TranslatedSegment } from '../../qwen2-audio/recordings';
 import type { SpeechTranslator, TranslationRequest } from '../../qwen2-audio/translator';
 import {
+  checkpointArgument,
   type ComputeDType,
   device,
   dtypeOption,
   examples,
   language,
   positiveInteger,
+  revisionOption,
   UsageError,
 } from '../arguments';
 import type { Context } from '../context';
@@ -17,6 +19,7 @@ import {
   type GenerationFlags,
 } from '../generation-options';
 import { duration, Progress } from '../progress';
+import { fetching } from '../streaming';
 import { formatOption, TranslationOutput, type OutputOptions } from '../translation-output';
 
 interface Options extends GenerationFlags, OutputOptions {
@@ -40,8 +43,8 @@ export function translateCommand(context: Context): Command {
       'Translate recordings of any length (wav, flac, mp3, ogg, opus, m4a, …) with a checkpoint.',
     )
     .argument('<file...>', 'sound files, at any rate and channel count')
-    .requiredOption('--model <dir>', 'checkpoint folder, or owner/name on the Hugging Face hub')
-    .option('--revision <name>', 'branch, tag or commit on the hub; main unless given')
+    .requiredOption('--model <dir>', checkpointArgument)
+    .addOption(revisionOption())
     .option('--to <language>', 'target language: German, Chinese, or a code', language)
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'files or segments decoded together', positiveInteger, 8)
@@ -120,12 +123,10 @@ async function load(
 ): Promise<SpeechTranslator> {
   const { SpeechTranslator } = await import('../../qwen2-audio/translator');
   const { model, adapter, dtype, quantize: quantization, device, revision } = options;
-  const megabytes = (bytes: number): number => Math.ceil(bytes / 1e6);
   try {
     return await SpeechTranslator.load(model, {
       ...{ adapter, dtype, quantization, device, revision, env: context.env },
-      onProgress: (done, total) =>
-        progress.update('fetching the model (MB)', megabytes(done), megabytes(total)),
+      onProgress: fetching(progress),
       onWarning: ({ message }) => progress.around(() => context.note(`pare: ${message}`)),
     });
   } finally {
