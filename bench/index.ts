@@ -42,9 +42,9 @@ async function preparePython(): Promise<string> {
   // A build script, and plain JavaScript.
   const script = join(root, 'cmake/peers.js');
   const { preparePeers } = (await import(script)) as {
-    preparePeers(more: string[]): Promise<{ python?: string; skipped?: string }>;
+    preparePeers(options: { more: string[] }): Promise<{ python?: string; skipped?: string }>;
   };
-  const { python, skipped } = await preparePeers([gguf]);
+  const { python, skipped } = await preparePeers({ more: [gguf] });
   if (python !== undefined) return python;
   console.error(`bench: there is nothing to be raced against, since ${skipped}`);
   process.exit(1);

@@ -11,7 +11,6 @@ const { CommandError, run } = require('./run.js');
 const REQUIREMENTS = path.join(__dirname, '../test/oracle/requirements.txt');
 /** Of the versions in requirements.txt. */
 const OLDEST = [3, 11];
-const INSTALL_MINUTES = 15;
 
 /** What pip says where no index answers. */
 const UNREACHABLE =
@@ -21,11 +20,12 @@ const UNREACHABLE =
  * A Python with the originals that `pare` is compared with and raced against, those of
  * test/oracle/requirements.txt: an environment of its own in the cache, made when it is missing and
  * kept for as long as the requirements stay the same.
- * @param {string[]} more packages beside them, as pip takes them
+ * @param {{more?: string[], env?: object, minutes?: number}} options packages beside them, as pip
+ *   takes them, and how long an installation may take
  * @returns {Promise<{python: string, skipped?: undefined} | {python?: undefined, skipped: string}>}
  * @throws if the packages cannot be installed for another reason than an index out of reach
  */
-async function preparePeers(more = [], env = process.env) {
+async function preparePeers({ more = [], env = process.env, minutes = 15 } = {}) {
   const own = env.PYTHON ?? 'python3';
   const version = await pythonVersion(own);
   if (!version) return { skipped: `${own} does not run` };
@@ -48,7 +48,7 @@ async function preparePeers(more = [], env = process.env) {
     async () => {
       if (fs.existsSync(complete)) return { python };
       fs.rmSync(folder, { recursive: true, force: true });
-      const reason = await install(own, python, folder, requirements, more);
+      const reason = await install(own, python, folder, requirements, more, minutes);
       if (reason) return { skipped: reason };
       fs.writeFileSync(complete, '');
       return { python };
@@ -72,11 +72,13 @@ function pinned(requirements, name) {
   return new RegExp(`^${name}==\\S+$`, 'm').exec(requirements)[0];
 }
 
-/** @returns why no index was reached, or undefined when all is installed */
-async function install(own, python, folder, requirements, more) {
-  const timeoutMs = INSTALL_MINUTES * 60_000;
+/** @returns why they are not there, or undefined when all is installed */
+async function install(own, python, folder, requirements, more, minutes) {
+  const deadline = Date.now() + minutes * 60_000;
   const pip = (...args) =>
-    run(python, ['-m', 'pip', 'install', '--no-input', ...args], { timeoutMs });
+    run(python, ['-m', 'pip', 'install', '--no-input', ...args], {
+      timeoutMs: Math.max(1, deadline - Date.now()),
+    });
   try {
     await run(own, ['-m', 'venv', folder]);
   } catch (error) {
@@ -102,6 +104,9 @@ async function install(own, python, folder, requirements, more) {
     fs.rmSync(folder, { recursive: true, force: true });
     if (error instanceof CommandError && UNREACHABLE.test(error.output)) {
       return `no package index could be reached: ${lastLine(error)}`;
+    }
+    if (Date.now() >= deadline) {
+      return `the peers were not installed within ${minutes} minutes; what pip fetched is kept`;
     }
     throw new Error(`the Python peers cannot be installed: ${lastLine(error)}`, { cause: error });
   }

@@ -96,12 +96,12 @@ beforeAll(async () => {
   const python = process.env.PARE_INTEROP_PYTHON ?? 'python3';
   execFileSync(python, ['-W', 'ignore', script, job, answer], {
     // Half a minute of work; a crowded machine was seen to take twenty times as long.
-    timeout: 20 * minutes,
+    timeout: 10 * minutes,
     stdio: ['ignore', 'ignore', 'inherit'],
     maxBuffer: 1 << 26,
   });
   result = JSON.parse(readFileSync(answer, 'utf8')) as Result;
-}, 25 * minutes);
+}, 12 * minutes);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Three clips of different lengths: speech, half of it, and a tone. */

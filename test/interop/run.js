@@ -1,18 +1,31 @@
 'use strict';
 /**
- * npm run test:interop: the Python peers, then the round trips with them. Where no package index can
- * be reached it says so and ends well, unless `--required` is given. `PARE_INTEROP_PYTHON` names a
- * Python that has the peers already.
+ * npm run test:interop: the Python peers, then the round trips with them. Where the peers cannot be
+ * had, or not within minutes, it says so and ends well, unless `--required` is given.
+ * `PARE_INTEROP_PYTHON` names a Python that has the peers already. Other arguments are jest's.
  */
 const path = require('node:path');
 const { CommandError, run } = require('../../cmake/run.js');
 const { preparePeers } = require('../../cmake/peers.js');
 
+const INSTALL_MINUTES = 4;
+/** They take one or two; this ends what hangs. */
+const TEST_MINUTES = 15;
+
+async function peersOrReason() {
+  const given = process.env.PARE_INTEROP_PYTHON;
+  if (given) return { python: given };
+  try {
+    return await preparePeers({ minutes: INSTALL_MINUTES });
+  } catch (error) {
+    return { skipped: error.message };
+  }
+}
+
 async function main() {
   const began = Date.now();
   const required = process.argv.includes('--required');
-  const given = process.env.PARE_INTEROP_PYTHON;
-  const peers = given ? { python: given } : await preparePeers();
+  const peers = await peersOrReason();
   if (peers.skipped) {
     console.error(`test:interop: skipped, since ${peers.skipped}`);
     process.exitCode = required ? 1 : 0;
@@ -26,9 +39,11 @@ async function main() {
     await run(process.execPath, [jest, '--config', config, ...rest], {
       env,
       onLine: (line) => console.error(line),
+      timeoutMs: TEST_MINUTES * 60_000,
     });
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
+    if (error.code === null) console.error(`test:interop: ended after ${TEST_MINUTES} minutes`);
     process.exitCode = 1;
   }
   console.error(`test:interop: ${((Date.now() - began) / 1000).toFixed(0)} s`);
