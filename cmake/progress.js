@@ -27,7 +27,7 @@ class Step {
     const quarter = Math.floor(fraction * 4);
     if (quarter <= this.quarter || this.stream.isTTY) return;
     this.quarter = quarter;
-    if (quarter < 4) this.stream.write(`${this.title} … ${quarter * 25} %\n`);
+    if (quarter < 4) this.stream.write(`${this.title} … ${Math.floor(fraction * 100)} %\n`);
   }
 
   /** Closes the line with the time taken and a note. */

@@ -1,5 +1,6 @@
 /** What a run needs before its first stage: the corpus, and a recipe that can be followed. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { relative, resolve } from 'node:path';
 import {
   checkEmbeddings,
   checkRemoval,
@@ -76,8 +77,14 @@ function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus
 }
 
 /** What the recipe says of layers and modules, held against the teacher before any work. */
-function checkModels({ teacher, importance, quantize, distill }: Recipe): void {
+function checkModels({ output, teacher, importance, quantize, distill }: Recipe): void {
   const { checkpoint, random, train } = teacher;
+  if (checkpoint !== undefined && !relative(resolve(output), checkpoint).startsWith('..')) {
+    throw new RecipeError(
+      `teacher.checkpoint: ${checkpoint} lies in the output of this very recipe; ` +
+        'choose another output',
+    );
+  }
   if (checkpoint !== undefined && !existsSync(checkpoint)) {
     throw new RecipeError(
       `teacher.checkpoint: ${checkpoint} is not there; paths are taken from the recipe's folder`,

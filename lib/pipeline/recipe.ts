@@ -47,7 +47,8 @@ export function parseRecipe(text: string, where: string): Recipe {
 
 /** YAML's messages go on with the place in the text, after a colon. */
 function firstLine(error: unknown): string {
-  return (error as Error).message.split('\n')[0]!.replace(/:\s*$/, '');
+  const line = (error as Error).message.split('\n')[0]!.replace(/:\s*$/, '');
+  return line.replace('Maximum call stack size exceeded', 'nested too deep');
 }
 
 /**

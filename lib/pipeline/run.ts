@@ -146,16 +146,28 @@ async function fetchTeacher(file: string, { teacher }: Recipe, options: RunOptio
 }
 
 /** Follows the teacher's own recipe and puts what it made in the place of the checkpoint. */
-async function trainTeacher(file: string, { teacher }: Recipe, options: RunOptions): Promise<void> {
+async function trainTeacher(file: string, recipe: Recipe, options: RunOptions): Promise<void> {
+  const { teacher } = recipe;
   if (teacher.madeBy === undefined) {
     throw new RecipeError(
       `${file}: the recipe does not say how its teacher was made; add teacher.madeBy, or run ` +
         'without --from-scratch',
     );
   }
+  checkOrigin(file, recipe, teacher.madeBy);
   const { dir } = await runRecipe(teacher.madeBy, { ...options, fromScratch: false, set: [] });
   teacher.checkpoint = resolve(dir, 'teacher', 'model');
   teacher.log = resolve(dir, 'teacher', 'log.jsonl');
+}
+
+/** What a teacher is made by must not be the run that it is for. */
+function checkOrigin(file: string, { output }: Recipe, madeBy: string): void {
+  const origin = readRecipe(madeBy).recipe;
+  if (resolve(origin.output) !== resolve(output)) return;
+  throw new RecipeError(
+    `${file}: teacher.madeBy: ${madeBy} has the same output, ${output}: the run would wait for ` +
+      'itself; name the recipe that made the teacher, or another output',
+  );
 }
 
 /** The teacher without the block of layers in its middle. */

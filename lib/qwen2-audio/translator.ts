@@ -114,19 +114,21 @@ export class SpeechTranslator {
   }
 
   /** Translates many recordings of any length; see `translateRecordings`. */
-  translateRecordings(
+  async *translateRecordings(
     audios: readonly SpeechInput[],
     request: RecordingRequest,
   ): AsyncGenerator<RecordingOutcome, void> {
-    return translateRecordings(this, audios, request);
+    this.#checkLive();
+    yield* translateRecordings(this, audios, request);
   }
 
   /** Translates a recording or a stream segment by segment; see `translateSegments`. */
-  translateSegments(
+  async *translateSegments(
     audio: SpeechInput,
     request: RecordingRequest,
   ): AsyncGenerator<TranslatedSegment, void> {
-    return translateSegments(this, audio, request);
+    this.#checkLive();
+    yield* translateSegments(this, audio, request);
   }
 
   /**
@@ -153,6 +155,7 @@ export class SpeechTranslator {
     audios: readonly SpeechInput[],
     request: BatchRequest,
   ): AsyncGenerator<TranslationOutcome, void> {
+    this.#checkLive();
     const { batchSize = 8, onProgress, signal } = request;
     onProgress?.(0, audios.length);
     let waiting: Prepared[] = [];
@@ -210,6 +213,7 @@ export class SpeechTranslator {
    * @throws LoraError for a name that is taken and for an adapter that does not fit, FileError
    */
   loadAdapter(dir: string, options: { name: string }): void {
+    this.#checkLive();
     loadAdapter(dir, this.model, options);
   }
 
@@ -219,16 +223,19 @@ export class SpeechTranslator {
    * @throws LoraError for a name that is not there
    */
   setAdapter(names: string | readonly string[]): void {
+    this.#checkLive();
     setAdapter(this.model, names);
   }
 
   /** Translates with the base alone until {@link setAdapter}. */
   disableAdapter(): void {
+    this.#checkLive();
     disableAdapter(this.model);
   }
 
   /** Frees an adapter that is not needed any more. */
   deleteAdapter(name: string): void {
+    this.#checkLive();
     deleteAdapter(this.model, name);
   }
 

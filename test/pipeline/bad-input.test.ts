@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AudioError, encodeWav } from '../../lib/audio';
 import { CompressionError } from '../../lib/compress';
 import { CorpusError, type Utterance } from '../../lib/data';
 import { PareError } from '../../lib/errors';
@@ -143,6 +144,21 @@ describe('the teacher', () => {
     );
   });
 
+  test('is made by the run that it is for', async () => {
+    const checkpoint = join(dir, 'teacher');
+    const madeBy = join(dir, 'tiny.yaml');
+    const file = writeRecipe(dir, { ...recipe, teacher: { checkpoint, madeBy } });
+    await expect(runRecipe(file, { fromScratch: true })).rejects.toThrow(
+      `${file}: teacher.madeBy: ${madeBy} has the same output, ${run}: the run would wait for itself`,
+    );
+    const settings = { ...recipe, teacher: { checkpoint: join(run, 'student', 'model') } };
+    expect(await failure(RecipeError, settings)).toBe(
+      `${file}: teacher.checkpoint: ${join(run, 'student', 'model')} lies in the output of this ` +
+        'very recipe; choose another output',
+    );
+    expect(artifacts(run)).toEqual([]);
+  });
+
   test('has fewer layers than are to be removed', async () => {
     recipe.importance.remove = 4;
     expect(await failure(CompressionError)).toBe(
@@ -176,6 +192,43 @@ describe('the teacher', () => {
       /(loss|gradient).* at step \d+; lower the learning rate \(1e\+30\)/,
     );
     expect(artifacts(run)).toEqual([]);
+  });
+});
+
+test.each([['klingon'], ['xx'], ['fr'], [5]])('an unknown language, %p', async (language) => {
+  expect(await failure(RecipeError, { ...recipe, languages: [language] })).toMatch(
+    /tiny\.yaml: languages\.0: must be one of "de", "zh", not /,
+  );
+});
+
+describe('sounds', () => {
+  const replace = (bytes: Uint8Array): string => {
+    const path = join(dir, 'corpus', splits.test[1]!.audio);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  /** A wave file of float32 samples. */
+  const floats = (samples: readonly number[]): Uint8Array => {
+    const bytes = Buffer.alloc(44 + 4 * samples.length);
+    encodeWav(new Float32Array(0), 16000).forEach((byte, i) => (bytes[i] = byte));
+    for (const [at, value] of [[4, 36 + 4 * samples.length], [28, 64000], [40, 4 * samples.length]] as const) bytes.writeUInt32LE(value, at); // prettier-ignore
+    for (const [at, value] of [[20, 3], [32, 4], [34, 32]] as const) bytes.writeUInt16LE(value, at); // prettier-ignore
+    samples.forEach((sample, i) => bytes.writeFloatLE(sample, 44 + 4 * i));
+    return bytes;
+  };
+
+  test.each<[string, Uint8Array, RegExp]>([
+    ['of one sample', encodeWav(Float32Array.of(0.1), 16000), /too little for one audio token/],
+    ['of none', encodeWav(new Float32Array(0), 16000), /has no samples/],
+    ['with NaN', floats([0, 0.5, NaN, 0.1]), /not finite/],
+    ['with an infinite sample', floats([0, Infinity, 0.1]), /not finite/],
+    ['that are none', Buffer.from('<!DOCTYPE html>'), /cannot be decoded as audio/],
+  ])('%s are named, and nothing is written', async (_, bytes, message) => {
+    const path = replace(bytes);
+    const said = await failure(AudioError);
+    expect(said).toMatch(message);
+    expect(said).toContain(path);
+    expect(artifacts(run).filter((name) => name.startsWith('evaluation'))).toEqual([]);
   });
 });
 

@@ -305,6 +305,14 @@ test.each<[string, string, RegExp]>([
   ['a tab', 'a:\n\tb: 1', /^my\.yaml: not valid YAML: .*line 2/],
   ['a key twice', 'name: a\nname: b', /^my\.yaml: not valid YAML: .*unique.* at line 2/],
   ['an unknown alias', 'name: *nothing', /^my\.yaml: not valid YAML: .*nothing/],
+  ['an alias of what it is in', 'name: &a\n  b: *a', /^my\.yaml: name: must be a text, not keys/],
+  ['a list that holds itself', 'name: &a [*a, *a]', /^my\.yaml: name: must be a text, not a list/],
+  [
+    'aliases without end',
+    `a: &a [x]\n${Array.from('abcdefgh', (c, i) => `${'bcdefghi'[i]}: &${'bcdefghi'[i]} [${`*${c},`.repeat(9)}]`).join('\n')}`,
+    /^my\.yaml: not valid YAML: Excessive alias count/,
+  ],
+  ['brackets without end', `name: ${'['.repeat(20_000)}`, /^my\.yaml: not valid YAML: nested too/],
   ['nothing', '', /^my\.yaml: must be keys with values, not nothing/],
   ['a list', '- a\n- b', /^my\.yaml: must be keys with values, not a list/],
 ])('YAML: %s', (_, text, expected) => {

@@ -179,6 +179,34 @@ describe('weights', () => {
     refused(SafetensorsError, file('model.safetensors'), 'truncated');
   });
 
+  test('whose lm_head has other tokens than the embeddings', () => {
+    const path = file('model.safetensors');
+    const name = 'language_model.lm_head.weight';
+    rename(dir, (stored) => (stored.endsWith('lm_head.weight') ? name : stored));
+    writeSafetensors(path, new Map(loadSafetensors(path)).set(name, zeros([250, 40])));
+    refused(CheckpointError, dir, name, '[250,40]', '[256,40]');
+  });
+
+  test('of far fewer layers than the config says, at once', () => {
+    editConfig((json) => (json.text_config.num_hidden_layers = 1e15));
+    refused(ConfigError, file('config.json'), '1000000000000000 decoder layers', 'have 5');
+    copyTiny(dir);
+    editConfig((json) => (json.audio_config.encoder_layers = 1e15));
+    refused(CheckpointError, dir, 'audio_tower.layers.2');
+    copyTiny(dir);
+    editConfig((json) => (json.text_config.intermediate_size = 2 ** 40));
+    refused(CheckpointError, dir, 'mlp.up_proj.weight', String(2 ** 40));
+  });
+
+  test('with an index that leads out of the folder', () => {
+    rmSync(file('model.safetensors'));
+    const index = file('model.safetensors.index.json');
+    for (const shard of ['../elsewhere.safetensors', '/etc/passwd', 'config.json', 7, {}]) {
+      writeFileSync(index, JSON.stringify({ weight_map: { a: shard } }));
+      refused(CheckpointError, index, JSON.stringify(shard), 'no safetensors file beside it');
+    }
+  });
+
   test('in NF4 that lack a part, a bias, or have another shape', () => {
     rmSync(dir, { recursive: true });
     saveModel(dir, quantizeLinears(loadTiny()), undefined);
@@ -239,6 +267,11 @@ describe('a config', () => {
     ['rope_scaling', (json) => (json.text_config.rope_scaling = { type: 'linear', factor: 4 })],
     ['sliding', (json) => (json.text_config.use_sliding_window = true)],
     ['hidden_act', (json) => (json.text_config.hidden_act = 'gelu')],
+    ['head_dim', (json) => (json.text_config.head_dim = 7.5)],
+    ['rope_parameters', (json) => (json.text_config.rope_parameters = 'default')],
+    ['eos_token_id', (json) => (json.text_config.eos_token_id = 'x')],
+    ['pad_token_id', (json) => (json.text_config.pad_token_id = 1.5)],
+    ['audio_token_index', (json) => (json.audio_token_index = 0.5)],
     ['activation_function', (json) => (json.audio_config.activation_function = 'relu')],
   ])('with an impossible %s', (key, edit) => {
     editConfig(edit);

@@ -203,6 +203,15 @@ describe('a processor folder', () => {
     expect(() => Processor.fromPretrained(dir)).toThrow(join(dir, file));
   });
 
+  test.each([
+    ['{{ messages[0].content }}', ProcessorError, 'has no place for the audio'],
+    ['{{ raise_exception("no") }}', TokenizerError, 'does not take these messages'],
+  ])('whose template cannot be used (%s) is refused when it is read', (template, error, said) => {
+    writeFileSync(join(dir, 'chat_template.jinja'), template);
+    expect(() => Processor.fromPretrained(dir)).toThrow(error);
+    expect(() => Processor.fromPretrained(dir)).toThrow(`${dir}: the chat template ${said}`);
+  });
+
   test('without a configuration is refused, and so is a tokenizer without audio', () => {
     rmSync(join(dir, 'processor_config.json'));
     expect(() => Processor.fromPretrained(dir)).toThrow(FileError);

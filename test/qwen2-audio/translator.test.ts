@@ -246,6 +246,14 @@ describe('a disposed translator', () => {
     const ends = await Promise.allSettled([
       ...[running, beams, collect(stream), own.translate(files[0]!, request)],
       ...[own.translateBatch(files, request), collect(own.stream(files[0]!, request))],
+      // What needs no model says so, too.
+      ...[own.translateBatch([], request), own.translate(new Float32Array(8000), request)],
+      ...[
+        () => own.loadAdapter(folder, { name: 'second' }),
+        () => own.setAdapter('default'),
+        () => own.disableAdapter(),
+        () => own.deleteAdapter('default'),
+      ].map(async (use) => use()),
     ]);
     for (const end of ends) {
       const { reason } = end as { reason?: unknown };
