@@ -297,7 +297,7 @@ describe('what cannot be merged, and leaves nothing', () => {
 
   test('no adapter, an output that is there', async () => {
     await refuse('has no adapter to merge; give one', 'bf16', { adapter: undefined });
-    await refuse('has no config.json; give the folder of a checkpoint', 'nowhere');
+    await refuse('is neither a folder nor a name on the hub (owner/name); give the folder of a checkpoint', 'nowhere');
     mkdirSync(at('taken'));
     await refuse('exists already', 'bf16', {}, at('taken'));
     expect(readdirSync(at('taken'))).toEqual([]);
