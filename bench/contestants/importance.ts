@@ -12,8 +12,8 @@ const [dir, corpusDir, clips, remove] = process.argv.slice(2) as [string, string
 
 async function main(): Promise<void> {
   const { model, processor } = await SpeechTranslator.load(dir, { dtype: 'float32' });
-  const corpus = openCorpus(corpusDir);
-  const dev = corpus.read('dev').slice(0, Number(clips));
+  const corpus = await openCorpus(corpusDir);
+  const dev = (await corpus.read('dev')).slice(0, Number(clips));
   await serve(
     { versions: `libtorch ${torchVersion()}, Node ${process.versions.node}` },
     async () => {

@@ -101,13 +101,13 @@ function promisedLength(bytes: Uint8Array): number {
 const encoderFrames = 4;
 
 /** Where an ID3v2 tag at the beginning ends. */
-function afterId3(bytes: Uint8Array): number {
+export function afterId3(bytes: Uint8Array): number {
   if (!startsWith(bytes, 0, 'ID3') || bytes.length < 10) return 0;
   const [a, b, c, d] = bytes.subarray(6, 10);
   return 10 + ((a! << 21) | (b! << 14) | (c! << 7) | d!) + (bytes[5]! & 0x10 ? 10 : 0);
 }
 
-function startsWith(bytes: Uint8Array, at: number, text: string): boolean {
+export function startsWith(bytes: Uint8Array, at: number, text: string): boolean {
   for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false;
   return true;
 }

@@ -1,5 +1,6 @@
 export { AudioError } from './error';
 export { decodeAudio, decodePieces, loadAudio, streamAudio, toMono } from './decode';
+export { audioSeconds } from './duration';
 export type { AudioSamples, AudioSource, PcmStream } from './source';
 export type { PcmEncoding } from './pcm';
 export { encodeWav, writeWav, type DecodedAudio } from './wav';

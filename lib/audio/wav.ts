@@ -35,6 +35,8 @@ export class WavDecoder {
   #header: Uint8Array = new Uint8Array(0);
   /** Bytes of chunks without interest that are still to come. */
   #skip = 12;
+  /** Bytes before the samples, as far as they were read. */
+  #before = 0;
   #format: Format | undefined;
   #samples: { reader: PcmReader; sampleRate: number; left: number; promised: number } | undefined;
 
@@ -70,12 +72,25 @@ export class WavDecoder {
     );
   }
 
+  /**
+   * Seconds by the header, once that is read; undefined before.
+   * @param fileBytes for one whose header leaves the size open
+   */
+  seconds(fileBytes: number): number | undefined {
+    if (this.#samples === undefined || this.#format === undefined) return undefined;
+    const { promised, sampleRate } = this.#samples;
+    const { channels, bits } = this.#format;
+    const bytes = Math.min(promised, fileBytes - this.#before);
+    return Math.floor(bytes / ((channels * bits) / 8)) / sampleRate;
+  }
+
   /** The bytes behind the header, as far as they are there; undefined while they are not. */
   #readHeader(): Uint8Array | 'coded' | undefined {
     for (;;) {
       const skipped = Math.min(this.#skip, this.#header.length);
       this.#header = this.#header.subarray(skipped);
       this.#skip -= skipped;
+      this.#before += skipped;
       const header = this.#header;
       if (header.length < 8) return undefined;
       const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
@@ -84,6 +99,7 @@ export class WavDecoder {
       if (id === 'data') {
         if (!this.#format) throw this.#damaged('no format');
         this.#begin(this.#format, size);
+        this.#before += 8;
         return header.subarray(8);
       }
       if (id === 'fmt ') {

@@ -48,7 +48,7 @@ export async function finetune(
   options: FinetuneOptions,
 ): Promise<LoraAdapter | undefined> {
   if (items.length === 0) throw new CompressionError('there is no utterance to train on');
-  await features.load(items.map((item) => item.utterance));
+  const lengths = await features.lengths(items.map((item) => item.utterance));
   manualSeed(options.seed);
   const generator = new Generator(options.seed);
   let adapter: LoraAdapter | undefined;
@@ -69,7 +69,7 @@ export async function finetune(
   for (const [name, parameter] of ctc?.namedParameters() ?? []) {
     parameters.set(`ctc.${name}`, parameter);
   }
-  const task = new TranslationTask(items, features, model, options, ctc);
+  const task = new TranslationTask(items, features, model, options, ctc, lengths);
   const measure = stepMetrics(task.stepsPerEpoch);
   model.train();
   model.gradientCheckpointing = options.gradientCheckpointing ?? false;
@@ -80,6 +80,7 @@ export async function finetune(
       onStep: (entry) => options.onStep?.(measure(entry)),
       parameters,
       steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
+      prepare: (step) => task.load(step),
       microBatches: (step) => task.microBatches(step),
       describe: (step) => task.describe(step),
       loss: (micro, step) => task.loss(micro, step),

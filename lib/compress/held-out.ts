@@ -1,6 +1,6 @@
 /** How well a model predicts references that it was not trained on, without generating. */
 import { setImmediate } from 'node:timers/promises';
-import type { Utterance } from '../data';
+import { readingOrder, type Utterance } from '../data';
 import { audioTokenCount, collate, type Example, type Qwen2Audio } from '../qwen2-audio';
 import { functional as F, noGrad, scope } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
@@ -39,7 +39,7 @@ export async function heldOutLoss(
 ): Promise<HeldOut> {
   const { batchSize = 8, signal, onProgress } = options;
   const targets = languages.map((language) => references(utterances, language));
-  await features.load(utterances);
+  const frames = await features.lengths(utterances);
   const examplesOf = (row: number): Example[] => {
     const mel = features.get(utterances[row]!);
     return languages.map((language, i) => {
@@ -48,15 +48,19 @@ export async function heldOutLoss(
     });
   };
   // Neighbours in length share a batch, so that little is padded.
-  const frames = utterances.map((utterance) => features.get(utterance).frames);
-  const order = [...frames.keys()].sort((a, b) => frames[a]! - frames[b]!);
+  const order = readingOrder(features.corpus, utterances, frames);
   let loss = 0;
   const predictions: number[] = [];
   onProgress?.(0, order.length);
   for (let at = 0; at < order.length; at += batchSize) {
     await setImmediate();
     signal?.throwIfAborted();
-    const examples = order.slice(at, at + batchSize).flatMap(examplesOf);
+    const rows = order.slice(at, at + batchSize);
+    await features.load(
+      rows.map((row) => utterances[row]!),
+      { quiet: true },
+    );
+    const examples = rows.flatMap(examplesOf);
     loss += scope(() => noGrad(() => lossOf(model, examples, predictions)));
     onProgress?.(Math.min(at + batchSize, order.length), order.length);
   }

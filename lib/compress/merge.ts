@@ -1,7 +1,7 @@
 /** Merging an adapter into a checkpoint, with a report of what that costs. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
+import { CorpusError, openCorpus, type Corpus, type CorpusSource, type Utterance } from '../data';
 import { baseStateDict, loadAdapter } from '../lora';
 import { account } from '../qwen2-audio/accounting';
 import {
@@ -28,8 +28,8 @@ import { mergeInFullPrecision, mergeInNf4 } from './merge-weights';
 
 /** Where the forms are compared. */
 export interface DevSet {
-  /** A corpus folder, or one that is open. */
-  corpus: string | Corpus;
+  /** What `openCorpus` takes, or a corpus that is open. */
+  corpus: string | CorpusSource | Corpus;
   /** `dev` unless given. */
   split?: string;
   /** Names or codes; all of the corpus unless given. */
@@ -90,7 +90,7 @@ export async function mergeCheckpoint(
   if (adapter === undefined) {
     throw new CompressionError(`${pathOrHubName} has no adapter to merge; give one (--adapter)`);
   }
-  const dev = options.dev && openDev(options.dev);
+  const dev = options.dev && (await openDev(options.dev));
   const written = options.quantize === undefined ? 'merged' : 'requantized';
   const other = written === 'merged' ? 'requantized' : 'merged';
   // What is written comes last, when all is measured.
@@ -161,8 +161,15 @@ interface OpenDev {
 }
 
 /** The dev set, read and checked before any weight is. */
-function openDev({ corpus: given, split = 'dev', languages, limit, batchSize }: DevSet): OpenDev {
-  const corpus = typeof given === 'string' ? openCorpus(given) : given;
+async function openDev({
+  corpus: given,
+  split = 'dev',
+  languages,
+  limit,
+  batchSize,
+}: DevSet): Promise<OpenDev> {
+  const isOpen = typeof given === 'object' && 'read' in given;
+  const corpus = isOpen ? given : await openCorpus(given, { splits: [split] });
   const { targets } = corpus.description.languages;
   const codes = (languages ?? targets).map((name) => findLanguage(name)?.code ?? name);
   const unknown = codes.find((code) => !targets.includes(code));
@@ -171,7 +178,7 @@ function openDev({ corpus: given, split = 'dev', languages, limit, batchSize }: 
       `${corpus.dir} has no references in ${unknown}; it has ${targets.join(', ')}`,
     );
   }
-  const utterances: Utterance[] = corpus.read(split).slice(0, limit);
+  const utterances: Utterance[] = (await corpus.read(split)).slice(0, limit);
   if (utterances.length === 0) {
     throw new CorpusError(`${corpus.dir}: the split '${split}' has no utterance; choose another`);
   }

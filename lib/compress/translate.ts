@@ -1,6 +1,6 @@
 /** Translating whole splits, the audio encoded once however many models listen. */
 import { setImmediate } from 'node:timers/promises';
-import type { Utterance } from '../data';
+import { readingOrder, type Utterance } from '../data';
 import {
   audioTokenCount,
   collate,
@@ -164,12 +164,11 @@ export async function translateSplit(
   task: Task,
   options: TranslateOptions,
 ): Promise<TranslatedSplit> {
-  await features.load(utterances);
+  const frames = await features.lengths(utterances);
   const { batchSize, onProgress, signal } = options;
   const total = utterances.length;
   onProgress?.(0, total);
-  const frames = utterances.map((utterance) => features.get(utterance).frames);
-  const order = [...frames.keys()].sort((a, b) => frames[a]! - frames[b]!);
+  const order = readingOrder(features.corpus, utterances, frames);
   const result: TranslatedSplit = {
     texts: new Array<string>(total),
     tokenIds: new Array<number[]>(total),
@@ -180,6 +179,7 @@ export async function translateSplit(
   for (let at = 0; at < total; at += batchesAhead * batchSize) {
     const rows = order.slice(at, at + batchesAhead * batchSize);
     const part = rows.map((row) => utterances[row]!);
+    await features.load(part, { quiet: true });
     const audio = await EncodedSplit.encode(model, features, part, { batchSize, signal });
     let prompts: PromptSet | undefined;
     try {

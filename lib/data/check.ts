@@ -1,15 +1,18 @@
-/** What a corpus holds and what is wrong with it, read whole: every sound file is decoded. */
+/** What a corpus holds and what is wrong with it, read whole: every sound is decoded, piece by piece. */
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { decodeAudio } from '../audio';
-import { PareError } from '../errors';
-import { openCorpus, type Utterance } from './corpus';
+import { decodePieces } from '../audio';
+import { named, PareError } from '../errors';
+import { openCorpus, type Corpus, type CorpusSource, type OpenOptions } from './corpus';
+import type { Utterance } from './corpus';
+import { overlaps, type Heard } from './overlap';
+import { sentenceOf } from './sentence';
 
 export interface CorpusProblem {
   /** `error`: a run refuses it or is spoilt by it; `warning`: worth a look. */
   severity: 'error' | 'warning';
   split: string;
-  /** Of the utterance, or of the two that are the same. */
+  /** Of the utterance, or of the two that are the same; none where it is about a row or a split. */
   ids: string[];
   what: string;
 }
@@ -18,9 +21,12 @@ export interface SplitSummary {
   split: string;
   utterances: number;
   seconds: { total: number; shortest: number; median: number; longest: number };
-  speakers: number;
+  /** Undefined where the corpus does not say who speaks. */
+  speakers?: number;
   /** Hz, with the number of files. */
   sampleRates: Record<string, number>;
+  /** Utterances whose sentence, or whose sound, was in the split before. */
+  duplicates: { sentences: number; sounds: number };
 }
 
 export interface CorpusCheck {
@@ -29,137 +35,130 @@ export interface CorpusCheck {
   problems: CorpusProblem[];
 }
 
-export interface CheckOptions {
+export interface CheckOptions extends Omit<OpenOptions, 'onProgress'> {
   /** What a model hears at most; 30 s for Qwen2-Audio. */
   maxSeconds?: number;
-  signal?: AbortSignal;
-  onProgress?: (done: number, total: number) => void;
+  /** Utterances heard, and of a dataset of the hub first the bytes that are fetched. */
+  onProgress?: (done: number, total: number, what: 'fetching' | 'listening') => void;
 }
 
-interface Heard {
-  split: string;
-  utterance: Utterance;
-  /** Undefined where it cannot be decoded. */
-  sound?: { rate: number; seconds: number; peak: number; digest: string };
-}
+/** Problems of one kind that are told of a split; of more, the number. */
+const toldOfAKind = 20;
 
 /**
- * Reads a corpus whole: rates and lengths as they are, files that are damaged, silent or too long,
- * lengths other than the manifest says, sounds that are there twice, and what splits share: sounds,
- * sentences by the same speaker, groups (errors), and sentences or speakers (warnings).
- * @throws CorpusError for a manifest that cannot be read at all
+ * Reads a corpus whole: rates and lengths as they are, rows that cannot be used, files that are
+ * damaged, silent, too long or too short, lengths other than the manifest says, sounds that are
+ * there twice, and what splits share: sounds, sentences by the same speaker, groups (errors), and
+ * sentences or speakers (warnings). Memory grows by the index of utterances, not by their sounds.
+ * @throws CorpusError for what is no corpus, or has columns missing
  */
-export async function checkCorpus(dir: string, options: CheckOptions = {}): Promise<CorpusCheck> {
-  const { maxSeconds = 30, signal, onProgress } = options;
-  const corpus = openCorpus(dir);
-  const names = Object.keys(corpus.description.splits);
-  const problems: CorpusProblem[] = [];
-  const heard: Heard[] = names.flatMap((split) =>
-    corpus.read(split).map((utterance) => ({ split, utterance })),
-  );
+export async function checkCorpus(
+  source: string | CorpusSource,
+  options: CheckOptions = {},
+): Promise<CorpusCheck> {
+  const { maxSeconds = 30, onProgress, ...open } = options;
+  const { signal } = open;
+  const corpus = await openCorpus(source, {
+    ...open,
+    onProgress: (done, total) => onProgress?.(done, total, 'fetching'),
+  });
+  const names = options.splits ?? Object.keys(corpus.description.splits);
+  const problems = new Problems();
+  const heard: Heard[] = [];
+  for (const split of names) {
+    const onProblem = ({ message: what }: PareError): void =>
+      problems.tell('row', { severity: 'error', split, ids: [], what });
+    const utterances = await corpus.read(split, { onProblem, signal });
+    if (utterances.length === 0) {
+      const what = 'the split has no utterance that can be used';
+      problems.tell('empty', { severity: 'error', split, ids: [], what });
+    }
+    for (const utterance of utterances) heard.push({ split, utterance });
+  }
   for (const [i, item] of heard.entries()) {
     signal?.throwIfAborted();
-    await hear(item, corpus.audioPath(item.utterance), maxSeconds, problems);
-    onProgress?.(i + 1, heard.length);
+    await hear(item, corpus, maxSeconds, problems);
+    onProgress?.(i + 1, heard.length, 'listening');
     await setImmediate();
   }
-  for (const one of shared(heard)) problems.push(one);
   const splits = names.map((split) => summary(split, heard));
-  return { dir, splits, problems };
+  return { dir: corpus.dir, splits, problems: [...problems.all(), ...overlaps(heard)] };
+}
+
+/** Gathers problems, the first of each kind in full. */
+class Problems {
+  readonly #told: CorpusProblem[] = [];
+  readonly #counts = new Map<string, { severity: CorpusProblem['severity']; count: number }>();
+
+  tell(kind: string, problem: CorpusProblem): void {
+    const key = `${problem.split}\n${kind}`;
+    const known = this.#counts.get(key) ?? { severity: problem.severity, count: 0 };
+    this.#counts.set(key, known);
+    if (++known.count <= toldOfAKind) this.#told.push(problem);
+  }
+
+  all(): CorpusProblem[] {
+    const more = [...this.#counts].filter(([, { count }]) => count > toldOfAKind);
+    return [
+      ...this.#told,
+      ...more.map(([key, { severity, count }]) => {
+        const [split, kind] = key.split('\n') as [string, string];
+        return { severity, split, ids: [], what: `${count - toldOfAKind} more: ${kind}` };
+      }),
+    ];
+  }
 }
 
 async function hear(
   item: Heard,
-  path: string,
+  corpus: Corpus,
   maxSeconds: number,
-  problems: CorpusProblem[],
+  problems: Problems,
 ): Promise<void> {
   const { split, utterance } = item;
-  const tell = (severity: CorpusProblem['severity'], what: string): void =>
-    void problems.push({ severity, split, ids: [utterance.id], what });
+  const name = corpus.audioName(utterance);
+  const tell = (severity: CorpusProblem['severity'], kind: string, what: string): void =>
+    problems.tell(kind, { severity, split, ids: [utterance.id], what });
   try {
-    const { samples, sampleRate: rate } = await decodeAudio(path);
-    const hash = createHash('sha256');
-    let peak = 0;
-    for (const channel of samples) {
-      for (const value of channel) peak = Math.max(peak, Math.abs(value));
-      hash.update(new Uint8Array(channel.buffer, channel.byteOffset, channel.byteLength));
-    }
-    const seconds = samples[0]!.length / rate;
-    item.sound = { rate, seconds, peak, digest: hash.digest('hex') };
-    if (peak < 1e-4) tell('error', `${path} is silent`);
+    const { rate, seconds, peak } = (item.sound = await listen(corpus, utterance));
+    if (peak < 1e-4) tell('error', 'silent', `${name} is silent`);
     if (seconds > maxSeconds) {
-      tell('error', `${path} has ${seconds.toFixed(1)} s; a model hears ${maxSeconds} s at most`);
+      const most = `a model hears ${maxSeconds} s at most`;
+      tell('error', 'too long', `${name} has ${seconds.toFixed(1)} s; ${most}`);
     }
-    if (seconds < 0.1) tell('warning', `${path} has only ${Math.round(seconds * 1000)} ms`);
+    if (seconds < 0.1) {
+      tell('warning', 'too short', `${name} has only ${Math.round(seconds * 1000)} ms`);
+    }
     if (Math.abs(seconds - utterance.seconds) > Math.max(0.1, 0.02 * seconds)) {
-      tell(
-        'warning',
-        `${path} has ${seconds.toFixed(2)} s, the manifest says ${utterance.seconds}`,
-      );
+      const told = `the manifest says ${Number(utterance.seconds.toFixed(3))}`;
+      tell('warning', 'another length', `${name} has ${seconds.toFixed(2)} s, ${told}`);
     }
+    if (rate < 8000) tell('warning', 'low rate', `${name} has only ${rate} Hz`);
   } catch (error) {
     if (!(error instanceof PareError)) throw error;
-    tell('error', error.message);
+    tell('error', 'unreadable', error.message);
   }
 }
 
-/** What two utterances must not, or had better not, have in common; told once for each kind and pair of splits. */
-const kinds: {
-  what: string;
-  of: (item: Heard) => string | undefined;
-  within: boolean;
-  severity: CorpusProblem['severity'];
-}[] = [
-  { what: 'the same sound', of: ({ sound }) => sound?.digest, within: true, severity: 'error' },
-  {
-    what: 'the same sentence by the same speaker',
-    of: ({ utterance: u }) => `${u.speaker}\n${u.text}`,
-    within: false,
-    severity: 'error',
-  },
-  { what: 'the same group', of: ({ utterance: u }) => u.group, within: false, severity: 'error' },
-  {
-    what: 'the same sentence',
-    of: ({ utterance: u }) => u.text,
-    within: false,
-    severity: 'warning',
-  },
-  {
-    what: 'the same speaker',
-    of: ({ utterance: u }) => u.speaker,
-    within: false,
-    severity: 'warning',
-  },
-];
-
-function shared(heard: readonly Heard[]): CorpusProblem[] {
-  return kinds.flatMap(({ what, of, within, severity }) => {
-    const first = new Map<string, Heard>();
-    const found = new Map<string, { problem: CorpusProblem; count: number }>();
-    for (const item of heard) {
-      const key = of(item);
-      if (key === undefined) continue;
-      const before = first.get(key);
-      if (before === undefined) {
-        first.set(key, item);
-        continue;
-      }
-      const same = before.split === item.split;
-      if (same && !within) continue;
-      const pair = same ? item.split : `${before.split} and ${item.split}`;
-      const known = found.get(pair);
-      if (known !== undefined) known.count++;
-      else {
-        const ids = [before.utterance.id, item.utterance.id];
-        found.set(pair, { problem: { severity, split: pair, ids, what }, count: 1 });
+/** Decodes a sound, with memory for a piece of it. */
+async function listen(corpus: Corpus, utterance: Utterance): Promise<NonNullable<Heard['sound']>> {
+  const hashes: ReturnType<typeof createHash>[] = [];
+  let [peak, length, rate] = [0, 0, 0];
+  try {
+    for await (const piece of decodePieces(await corpus.audio(utterance))) {
+      rate = piece.sampleRate;
+      length += piece.samples[0]!.length;
+      for (const [i, channel] of piece.samples.entries()) {
+        for (const value of channel) peak = Math.max(peak, Math.abs(value));
+        const hash = (hashes[i] ??= createHash('sha256'));
+        hash.update(new Uint8Array(channel.buffer, channel.byteOffset, channel.byteLength));
       }
     }
-    return [...found.values()].map(({ problem, count }) => ({
-      ...problem,
-      what: count === 1 ? what : `${what} (${count} times; the first is named)`,
-    }));
-  });
+  } catch (error) {
+    throw named(corpus.audioName(utterance), error);
+  }
+  const digest = hashes.map((hash) => hash.digest('base64').slice(0, 24)).join();
+  return { rate, seconds: length / rate, peak, digest };
 }
 
 function summary(split: string, all: readonly Heard[]): SplitSummary {
@@ -169,6 +168,8 @@ function summary(split: string, all: readonly Heard[]): SplitSummary {
   for (const { sound } of heard) {
     if (sound !== undefined) sampleRates[sound.rate] = (sampleRates[sound.rate] ?? 0) + 1;
   }
+  const speakers = new Set(heard.flatMap(({ utterance }) => utterance.speaker ?? [])).size;
+  const repeated = (keys: readonly string[]): number => keys.length - new Set(keys).size;
   return {
     split,
     utterances: heard.length,
@@ -178,7 +179,11 @@ function summary(split: string, all: readonly Heard[]): SplitSummary {
       median: lengths[Math.floor(lengths.length / 2)] ?? 0,
       longest: lengths.at(-1) ?? 0,
     },
-    speakers: new Set(heard.map(({ utterance }) => utterance.speaker)).size,
+    ...(speakers > 0 ? { speakers } : {}),
     sampleRates,
+    duplicates: {
+      sentences: repeated(heard.map(({ utterance }) => sentenceOf(utterance.text))),
+      sounds: repeated(heard.flatMap(({ sound }) => sound?.digest ?? [])),
+    },
   };
 }

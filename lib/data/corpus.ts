@@ -1,172 +1,164 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { isAbsolute, join, normalize, sep } from 'node:path';
-import { z } from 'zod';
-import { fileError } from '../files';
+/** What all forms of a corpus have in common, and finding out which form is before one. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PareError } from '../errors';
+import { isHubName } from '../hub';
+import type { ColumnNames } from './columns';
+import { openDescribed } from './described';
 import { CorpusError } from './error';
+import { fetchDataset, parseHubName, type HubOptions } from './hub';
+import { openManifests } from './manifest';
+import { openParquet } from './parquet';
+import { findSplits, type SplitFiles } from './split-files';
 
-const nonEmpty = z.string().refine((text) => text.trim() !== '', 'must not be empty');
-
-const utteranceSchema = z.object({
+/** One thing that is said, with its translations. */
+export interface Utterance {
   /** Unique in the corpus. */
-  id: nonEmpty,
-  /** Path of the sound file, relative to the corpus. */
-  audio: nonEmpty,
-  seconds: z.number().positive(),
-  speaker: nonEmpty,
+  id: string;
+  /** Where the sound is: a path as the corpus has it, or `file#row` for one inside a Parquet file. */
+  audio: string;
+  seconds: number;
+  /** Undefined where the corpus does not say. */
+  speaker?: string;
   /** What is said. */
-  text: nonEmpty,
+  text: string;
   /** References by target language, `de` or `zh`. */
-  translations: z.record(z.string(), nonEmpty),
+  translations: Record<string, string>;
   /** What must lie whole in one split: a talk, or in the demo a combination. */
-  group: nonEmpty,
-});
+  group?: string;
+}
 
-/** One line of a split. */
-export type Utterance = z.infer<typeof utteranceSchema>;
-
-const descriptionSchema = z.object({
-  name: nonEmpty,
-  version: nonEmpty,
-  /** Hz, of all sound files. */
-  sampleRate: z.number().int().positive(),
-  languages: z.object({ source: nonEmpty, targets: z.array(nonEmpty).min(1) }),
-  splits: z.record(
-    z.string(),
-    z.object({
-      utterances: z.number().int().nonnegative(),
-      seconds: z.number().nonnegative(),
-      speakers: z.number().int().nonnegative(),
-    }),
-  ),
+export interface CorpusDescription {
+  name: string;
+  /** Changes with the content, as far as the corpus says. */
+  version: string;
+  languages: { source: string; targets: string[] };
+  /** By name, with what is known of them without reading. */
+  splits: Record<string, { utterances?: number; seconds?: number; speakers?: number }>;
+  /** Hz, where it is promised to be the same in all files. */
+  sampleRate?: number;
   /** How it was made, for a corpus that a program made. */
-  generator: z.record(z.string(), z.unknown()).optional(),
-});
+  generator?: Record<string, unknown>;
+}
 
-/** The content of `corpus.json`. */
-export type CorpusDescription = z.infer<typeof descriptionSchema>;
+export interface ReadOptions {
+  /** Hears of a row that cannot be used, which is then left out; without it the first one throws. */
+  onProblem?: (problem: PareError) => void;
+  signal?: AbortSignal;
+}
 
-/** A corpus on disk: `corpus.json`, and one `<split>.jsonl` of utterances for each split. */
+/** Utterances are an index: texts and lengths. Sounds are read when they are asked for. */
 export interface Corpus {
-  /** Absolute or as given to {@link openCorpus}. */
+  /** What errors call it: its folder. */
   dir: string;
   description: CorpusDescription;
   /**
    * All utterances of a split, in order.
-   * @throws CorpusError naming file and line: no such split, not JSON, a field missing, an empty
-   * reference, a missing sound file, an id twice, a count other than `corpus.json` says.
+   * @throws CorpusError naming file and line: no such split, not JSON, a column missing, an empty
+   * text, a missing sound file, an id twice
    */
-  read(split: string): Utterance[];
-  /** Where an utterance's sound is. */
-  audioPath(utterance: Utterance): string;
+  read(split: string, options?: ReadOptions): Promise<Utterance[]>;
+  /**
+   * An utterance's sound: the path of its file, or the bytes of one.
+   * @throws CorpusError if it is not there
+   */
+  audio(utterance: Utterance): Promise<string | Uint8Array>;
+  /** What an error calls an utterance's sound. */
+  audioName(utterance: Utterance): string;
+  /** The files that hold the sounds. */
+  audioFiles(utterances: readonly Utterance[]): string[];
+  /**
+   * Sounds with the same name here are read and unpacked together, so that an order that keeps
+   * them near each other is faster; undefined where each lies in a file of its own.
+   */
+  blockOf(utterance: Utterance): string | undefined;
+}
+
+/** Which corpus, and how its columns are called. */
+export interface CorpusSource {
+  /** A folder. */
+  path?: string;
+  /** In place of a folder: `owner/name`, `owner/name@revision`, `owner/name:config` on the hub. */
+  hub?: string;
+  /** Of several datasets in one folder or repository, the one with this name. */
+  config?: string;
+  columns?: ColumnNames;
+}
+
+export interface OpenOptions extends HubOptions {
+  /** What will be read of it; of a repository only these are fetched. All unless given. */
+  splits?: readonly string[];
 }
 
 /**
- * Opens a corpus folder.
- * @throws CorpusError if `corpus.json` is missing or does not describe a corpus
+ * Opens a corpus: a folder with `corpus.json`, with manifests (`train.tsv`, `metadata.jsonl` …) or
+ * with Parquet files, or a dataset of the hub, from its cache or fetched into it.
+ * @param source a text is a folder if there is one of that name, else a name on the hub
+ * @throws CorpusError for what is no corpus; HubError, FileError
  */
-export function openCorpus(dir: string): Corpus {
-  const path = join(dir, 'corpus.json');
-  if (!existsSync(path)) {
-    throw new CorpusError(`${path} does not exist; is ${dir} the folder of a corpus?`);
-  }
-  const parsed = descriptionSchema.safeParse(parseJson(readText(path), path));
-  if (!parsed.success) throw new CorpusError(`${path}: ${firstIssue(parsed.error)}`);
-  const description = parsed.data;
-  const audioPath = (utterance: Utterance): string => join(dir, utterance.audio);
-  return {
-    dir,
-    description,
-    audioPath,
-    read: (split) => readSplit(dir, split, description, audioPath),
-  };
+export async function openCorpus(
+  source: string | CorpusSource,
+  options: OpenOptions = {},
+): Promise<Corpus> {
+  const { path, hub, config, columns = {} } = sourceOf(source);
+  if (path !== undefined) return openFolder(path, path, config, columns, options);
+  const named = parseHubName(hub!);
+  const asked = { ...named, config: config ?? named.config };
+  const dir = await fetchDataset(asked, options);
+  return openFolder(dir, hub!, asked.config, columns, options);
 }
 
-function readSplit(
-  dir: string,
-  split: string,
-  description: CorpusDescription,
-  audioPath: (utterance: Utterance) => string,
-): Utterance[] {
-  const expected = description.splits[split];
-  if (!expected) {
-    const known = Object.keys(description.splits).join(', ');
-    throw new CorpusError(`${dir} has no split '${split}'; it has ${known}`);
-  }
-  const path = join(dir, `${split}.jsonl`);
-  if (!existsSync(path)) {
-    throw new CorpusError(
-      `${path} does not exist, but corpus.json names the split; make the corpus again`,
-    );
-  }
-  const lineOf = new Map<string, number>();
-  const utterances: Utterance[] = [];
-  readText(path)
-    .split('\n')
-    .forEach((line, i) => {
-      if (line.trim() === '') return;
-      const where = `${path} line ${i + 1}`;
-      const parsed = utteranceSchema.safeParse(parseJson(line, where));
-      if (!parsed.success) throw new CorpusError(`${where}: ${firstIssue(parsed.error)}`);
-      const utterance = parsed.data;
-      checkUtterance(utterance, where, description);
-      const before = lineOf.get(utterance.id);
-      if (before !== undefined) {
-        throw new CorpusError(`${where}: id '${utterance.id}' was used on line ${before} already`);
-      }
-      lineOf.set(utterance.id, i + 1);
-      if (!existsSync(audioPath(utterance))) {
-        throw new CorpusError(
-          `${where}: ${audioPath(utterance)} does not exist; restore the file or make the corpus again`,
-        );
-      }
-      utterances.push(utterance);
-    });
-  if (utterances.length !== expected.utterances) {
-    throw new CorpusError(
-      `${path} has ${utterances.length} utterances, corpus.json says ${expected.utterances}; make the corpus again`,
-    );
-  }
-  return utterances;
+function sourceOf(source: string | CorpusSource): CorpusSource {
+  if (typeof source !== 'string') return source;
+  if (existsSync(source) || !isHubName(parseHubName(source).name)) return { path: source };
+  return { hub: source };
 }
 
-/** What the schema does not see: the references asked for, and a path that stays in the folder. */
-function checkUtterance(utterance: Utterance, where: string, description: CorpusDescription): void {
-  for (const language of description.languages.targets) {
-    if (utterance.translations[language] === undefined) {
-      throw new CorpusError(
-        `${where}: no reference in '${language}'; add translations.${language}`,
-      );
-    }
-  }
-  if (isAbsolute(utterance.audio) || normalize(utterance.audio).split(sep)[0] === '..') {
+function openFolder(
+  given: string,
+  name: string,
+  config: string | undefined,
+  columns: ColumnNames,
+  options: OpenOptions,
+): Promise<Corpus> | Corpus {
+  const dir = snapshotOf(given);
+  if (existsSync(join(dir, 'corpus.json'))) return openDescribed(dir);
+  const files = findSplits(dir, config);
+  if (files.length === 0) {
     throw new CorpusError(
-      `${where}: audio '${utterance.audio}' lies outside the corpus; use a path relative to it`,
+      `${dir} has no corpus.json, no manifest (train.tsv, metadata.jsonl …) and no Parquet files; ` +
+        'is it the folder of a corpus?',
     );
   }
+  const open = files.some(isParquet) ? openParquet : openManifests;
+  const kept = files.filter((file) => isParquet(file) === files.some(isParquet));
+  return open(dir, name, kept, columns, options);
 }
 
-function readText(path: string): string {
+function isParquet({ path }: SplitFiles): boolean {
+  return path.endsWith('.parquet');
+}
+
+/** The files of a repository in the hub's cache (`datasets--owner--name`); other folders as they are. */
+function snapshotOf(dir: string): string {
+  let isFolder = false;
   try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError('read', path, error);
+    isFolder = statSync(dir).isDirectory();
+  } catch {
+    // Said below.
   }
-}
-
-function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
+  if (!isFolder) {
     throw new CorpusError(
-      `${where} is not valid JSON: ${(error as Error).message}; write it anew`,
-      {
-        cause: error,
-      },
+      `${dir} is neither a folder nor a name on the hub (owner/name); give the folder of a corpus`,
     );
   }
-}
-
-function firstIssue(error: z.ZodError): string {
-  const issue = error.issues[0]!;
-  return `${issue.path.join('.') || 'value'}: ${issue.message}`;
+  const snapshots = join(dir, 'snapshots');
+  if (!existsSync(snapshots)) return dir;
+  const main = join(dir, 'refs', 'main');
+  const commits = readdirSync(snapshots).sort();
+  const commit = existsSync(main) ? readFileSync(main, 'utf8').trim() : commits[0];
+  if (commit === undefined || !commits.includes(commit)) {
+    throw new CorpusError(`${dir} holds no snapshot of main; fetch the dataset again`);
+  }
+  return join(snapshots, commit);
 }

@@ -4,14 +4,15 @@ import { CorpusError } from './error';
 /** The ways in which two splits can share what they must not. */
 const keys: {
   what: string;
-  of: (utterance: Utterance) => string;
+  /** Undefined where it is not known. */
+  of: (utterance: Utterance) => string | undefined;
   say: (u: Utterance) => string;
 }[] = [
   { what: 'group', of: (u) => u.group, say: (u) => `'${u.group}'` },
   { what: 'sound file', of: (u) => u.audio, say: (u) => u.audio },
   {
     what: 'sentence and speaker',
-    of: (u) => `${u.speaker}\n${u.text}`,
+    of: (u) => u.speaker && `${u.speaker}\n${u.text}`,
     say: (u) => `'${u.text}' by ${u.speaker}`,
   },
 ];
@@ -36,7 +37,8 @@ export function checkDisjoint(
         if (what === 'group' && reported.includes(first) && reported.includes(second)) continue;
         const seen = new Map(splits[first]!.map((utterance) => [of(utterance), utterance]));
         for (const utterance of splits[second]!) {
-          const same = seen.get(of(utterance));
+          const key = of(utterance);
+          const same = key === undefined ? undefined : seen.get(key);
           if (!same) continue;
           throw new CorpusError(
             `splits '${first}' and '${second}' overlap: ${same.id} and ${utterance.id} have the same ${what}, ${say(utterance)}; move one of them`,

@@ -1,7 +1,17 @@
-export { openCorpus, type Corpus, type CorpusDescription, type Utterance } from './corpus';
+export {
+  openCorpus,
+  type Corpus,
+  type CorpusDescription,
+  type CorpusSource,
+  type OpenOptions,
+  type ReadOptions,
+  type Utterance,
+} from './corpus';
+export type { ColumnNames } from './columns';
 export { checkDisjoint } from './disjoint';
+export { sentenceOf } from './sentence';
 export { CorpusError } from './error';
-export { bucketBatches } from './batches';
+export { bucketBatches, readingOrder } from './batches';
 export { seededRandom, type Random } from './random';
 export {
   checkCorpus,

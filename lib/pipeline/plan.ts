@@ -2,12 +2,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
-import { openCorpus, type Utterance } from '../data';
+import { openCorpus, type Corpus, type Utterance } from '../data';
 import { named } from '../errors';
-import { parseHubName, type PlannedFetch } from '../hub';
+import { HubNotFoundError, parseHubName, type PlannedFetch } from '../hub';
 import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
+import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
-import { demoCorpusDir } from './demo-corpus';
+import { corpusSource } from './corpus-source';
 import {
   decodingMemory,
   ModelCost,
@@ -77,7 +78,7 @@ export async function planRecipe(
   const { recipe } = readRecipe(file, options.set);
   const assumed: string[] = [];
   const { shape, fetch } = await shapeOf(file, recipe, options.env);
-  const lengths = lengthsOf(recipe, shape, assumed);
+  const lengths = await lengthsOf(recipe, shape, assumed);
   const planner = new Planner(recipe, shape, lengths);
   const stages = planner.stages().map((stage) => ({
     ...stage,
@@ -129,14 +130,36 @@ function secondsOf(path: string): number | undefined {
   }
 }
 
+function splitNames({ train, dev, test }: Recipe['corpus']): string[] {
+  return [train, dev, ...test];
+}
+
+/** Nothing is fetched for a plan. */
+async function openIfThere(settings: Recipe['corpus']): Promise<Corpus | undefined> {
+  const source = corpusSource(settings);
+  const env = { ...process.env, HF_HUB_OFFLINE: '1' };
+  if (source.path !== undefined && !existsSync(source.path)) return undefined;
+  try {
+    return await openCorpus(source, { env, splits: splitNames(settings) });
+  } catch (error) {
+    if (error instanceof HubNotFoundError) return undefined;
+    throw error;
+  }
+}
+
 function lengthOf(utterances: readonly Utterance[]): number {
   return utterances.reduce((sum, { seconds }) => sum + seconds, 0);
 }
 
-function lengthsOf({ corpus, languages }: Recipe, { audio }: Shape, assumed: string[]): Lengths {
+async function lengthsOf(
+  { corpus, languages }: Recipe,
+  { audio }: Shape,
+  assumed: string[],
+): Promise<Lengths> {
   const window = (2 * audio.maxSourcePositions) / 100;
-  const dir = corpus.path ?? demoCorpusDir(corpus.demo);
-  if (!existsSync(join(dir, 'corpus.json'))) {
+  const opened = await openIfThere(corpus);
+  if (opened === undefined) {
+    const dir = corpus.hub ?? corpusSource(corpus).path;
     const none = { devSeconds: 0, devUtterances: 0, seconds: 0 };
     const lengths = { longest: window, targetTokens: 60, utterances: 0, ...none };
     assumed.push(
@@ -145,8 +168,8 @@ function lengthsOf({ corpus, languages }: Recipe, { audio }: Shape, assumed: str
     );
     return lengths;
   }
-  const opened = openCorpus(dir);
-  const splits = [corpus.train, corpus.dev, ...corpus.test].map((name) => opened.read(name));
+  const splits: Utterance[][] = [];
+  for (const name of splitNames(corpus)) splits.push(await opened.read(name));
   const all = splits.flat();
   const most = (of: (utterance: Utterance) => number): number => Math.max(...all.map(of));
   // Byte-level BPE: some three bytes a token.
@@ -169,7 +192,7 @@ function lengthsOf({ corpus, languages }: Recipe, { audio }: Shape, assumed: str
 type Stage = Omit<PlannedStage, 'peak' | 'seconds'>;
 
 class Planner {
-  /** Features of all that is heard, float32, 100 frames a second. */
+  /** Features of all that is heard, as far as they are kept: float32, 100 frames a second. */
   readonly #features: number;
 
   constructor(
@@ -177,7 +200,8 @@ class Planner {
     readonly shape: Shape,
     readonly lengths: Lengths,
   ) {
-    this.#features = lengths.seconds * 100 * shape.audio.numMelBins * 4;
+    const all = lengths.seconds * 100 * shape.audio.numMelBins * 4;
+    this.#features = Math.min(all, keptFeatures);
   }
 
   stages(): Omit<PlannedStage, 'seconds'>[] {

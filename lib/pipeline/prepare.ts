@@ -14,7 +14,8 @@ import { fileError } from '../files';
 import { checkTargets, LoraError } from '../lora';
 import { readConfig, skeleton } from '../qwen2-audio';
 import { progressOf, type Context, type RunOptions } from './context';
-import { demoCorpusDir, ensureDemoCorpus } from './demo-corpus';
+import { corpusSource } from './corpus-source';
+import { ensureDemoCorpus } from './demo-corpus';
 import { readExtraCorpora, withExtra } from './extra-corpora';
 import { RecipeError } from './recipe';
 import type { Recipe } from './recipe-schema';
@@ -32,13 +33,14 @@ export async function prepare(
   options: RunOptions,
 ): Promise<Context> {
   const { corpus: settings } = recipe;
-  let dir = settings.path;
-  if (dir === undefined) {
-    dir = demoCorpusDir(settings.demo);
-    const onProgress = progressOf({ options }, 'corpus');
-    await ensureDemoCorpus(dir, { ...settings.demo, onProgress, signal: options.signal });
+  const { signal } = options;
+  const onProgress = progressOf({ options }, 'corpus');
+  const source = corpusSource(settings);
+  if (settings.demo !== undefined) {
+    await ensureDemoCorpus(source.path!, { ...settings.demo, onProgress, signal });
   }
-  const corpus = openCorpus(dir);
+  const names = [settings.train, settings.dev, ...settings.test];
+  const corpus = await openCorpus(source, { splits: names, onProgress, signal });
   try {
     checkCorpus(recipe, corpus);
     checkModels(recipe);
@@ -46,15 +48,23 @@ export async function prepare(
     const kinds = [RecipeError, CompressionError, LoraError];
     throw kinds.some((kind) => error instanceof kind) ? named(file, error) : error;
   }
-  const splits = readSplits(recipe, corpus);
-  const audio = Object.values(splits).flatMap((split) => split.map((u) => corpus.audioPath(u)));
+  const splits = await readSplits(recipe, corpus, signal);
+  const audio = Object.values(splits).flatMap((split) => corpus.audioFiles(split));
   const corpusHash = hashOf([corpus.description, splits, audio.map(fingerprint)]);
   const context = { recipe, folder, corpus, corpusHash, splits, options };
   const held = [settings.dev, ...settings.test].map((split) => splits[split]!);
-  const extra = readExtraCorpora(recipe, held);
+  const extra = await readExtraCorpora(recipe, held, { onProgress, signal });
   if (extra === undefined) return context;
   // Where the sounds lie is not what is learnt from them.
-  const content = extra.utterances.map((u) => [{ ...u, audio: '' }, fingerprint(u.audio)]);
+  const prints = new Map<string, string>();
+  const printOf = (path: string): string => {
+    const known = prints.get(path) ?? fingerprint(path);
+    prints.set(path, known);
+    return known;
+  };
+  const content = extra.utterances.map((u) => {
+    return [{ ...u, audio: '' }, printOf(extra.corpusOf.get(u)!.audioFiles([u])[0]!)];
+  });
   return {
     ...context,
     corpus: withExtra(corpus, extra),
@@ -107,10 +117,14 @@ function checkModels({ output, teacher, importance, quantize, distill }: Recipe)
   if (distill !== undefined) checkTargets(pruned, distill.lora);
 }
 
-function readSplits({ corpus: settings }: Recipe, corpus: Corpus): Record<string, Utterance[]> {
+async function readSplits(
+  { corpus: settings }: Recipe,
+  corpus: Corpus,
+  signal: AbortSignal | undefined,
+): Promise<Record<string, Utterance[]>> {
   const splits: Record<string, Utterance[]> = {};
   for (const name of [settings.train, settings.dev, ...settings.test]) {
-    const utterances = corpus.read(name);
+    const utterances = await corpus.read(name, { signal });
     if (utterances.length === 0) {
       throw new CorpusError(
         `${corpus.dir}: the split '${name}' has no utterance; the recipe uses it`,

@@ -1,6 +1,6 @@
 /** What is wrong with a recipe, in people's words: the schema library's are for programmers. */
 import type { z } from 'zod';
-import { nearName } from './near-name';
+import { nearName } from '../near-name';
 import { recipeJsonSchema } from './recipe-schema';
 
 type Issue = z.core.$ZodIssue;

@@ -11,8 +11,38 @@ const count = z.number().int().positive();
 const rate = z.number().min(0).max(1);
 const path = z.string().min(1);
 
+const columns = z
+  .strictObject({
+    audio: path.optional(),
+    text: path.optional().describe('what is said'),
+    seconds: path.optional(),
+    speaker: path.optional(),
+    group: path.optional().describe('what must lie whole in one split, such as a talk'),
+    id: path.optional(),
+    split: path.optional().describe('where one file holds all splits'),
+    translations: z.record(z.string(), path).optional().describe('by language'),
+  })
+  .describe('what the columns of manifests or Parquet files are called; a part with a dot');
+
+const corpusSource = {
+  path: path
+    .optional()
+    .describe(
+      "a folder with corpus.json, manifests or Parquet files, relative to the recipe's own folder",
+    ),
+  hub: path
+    .optional()
+    .describe('in place of a folder: a dataset of the hub, owner/name or owner/name@revision'),
+  config: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('of several datasets in one folder or repository, the one with this name'),
+  columns: columns.optional(),
+};
+
 const corpus = z.strictObject({
-  path: path.optional().describe("a corpus folder, relative to the recipe's own folder"),
+  ...corpusSource,
   demo: z
     .strictObject({
       seed: z.number().int().optional(),
@@ -187,13 +217,17 @@ const quantize = z.strictObject({
     .describe('token embeddings in 4 bits, too; transformers does not load them'),
 });
 
-const extraCorpus = z.strictObject({
-  path: path.describe("a corpus folder, relative to the recipe's own folder"),
-  split: z.string().default('train'),
-  limit: count
-    .optional()
-    .describe('so many of its utterances, drawn by the seed; all unless given'),
-});
+const extraCorpus = z
+  .strictObject({
+    ...corpusSource,
+    split: z.string().default('train'),
+    limit: count
+      .optional()
+      .describe('so many of its utterances, drawn by the seed; all unless given'),
+  })
+  .refine((c) => (c.path === undefined) !== (c.hub === undefined), {
+    message: 'give either path or hub',
+  });
 
 const distill = z.strictObject({
   ...optimization,
@@ -217,9 +251,10 @@ export const recipeSchema = z
     title: z.string().optional(),
     output: z.string().min(1).describe('the run folder, relative to where the command is run'),
     seed: z.number().int().default(1),
-    corpus: corpus.refine((c) => (c.path === undefined) !== (c.demo === undefined), {
-      message: 'give either path or demo',
-    }),
+    corpus: corpus.refine(
+      (c) => [c.path, c.hub, c.demo].filter((source) => source !== undefined).length === 1,
+      { message: 'give either path, hub or demo' },
+    ),
     languages: z.array(z.enum(['de', 'zh'])).min(1),
     generation: z.strictObject({
       maxNewTokens: count.describe('tokens of a translation at most'),

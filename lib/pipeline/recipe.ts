@@ -154,7 +154,7 @@ function absolute(recipe: Recipe, dir: string): Recipe {
     },
     distill: distill && {
       ...distill,
-      extra: distill.extra?.map((extra) => ({ ...extra, path: resolve(dir, extra.path) })),
+      extra: distill.extra?.map((extra) => ({ ...extra, path: at(extra.path) })),
     },
   };
 }

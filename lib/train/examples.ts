@@ -1,4 +1,4 @@
-/** Training and evaluation examples of a corpus: features in memory once, prompts as token ids. */
+/** Training and evaluation examples of a corpus: features as far as they fit, prompts as token ids. */
 import { setImmediate } from 'node:timers/promises';
 import { loadAudio, type LogMel } from '../audio';
 import type { Corpus, Utterance } from '../data';
@@ -22,9 +22,19 @@ export interface FeaturesOptions {
   signal?: AbortSignal;
 }
 
-/** Log-mel features by utterance, computed once. */
+/** Bytes of features that are kept in memory: about 11 hours of audio with 128 mel bins. */
+export const keptFeatures: number = 2 * 2 ** 30;
+
+const framesPerSecond = 100;
+
+/**
+ * Log-mel features by utterance, in bounded memory. A set of utterances whose features fit is read
+ * as a whole, once; of a larger one what is asked for is read when it is.
+ */
 export class Features {
+  /** The longest unused first. */
   readonly #mels = new Map<string, LogMel>();
+  #bytes = 0;
 
   constructor(
     readonly corpus: Corpus,
@@ -33,27 +43,69 @@ export class Features {
   ) {}
 
   /**
-   * Reads the audio of those `utterances` that were not read yet.
+   * Frames of each utterance, for an order by length. Which way they are found depends on the
+   * utterances alone: if their features fit, all are read and counted; else the corpus' seconds tell.
    * @throws FileError, AudioError naming the file
    */
-  async load(utterances: readonly Utterance[]): Promise<void> {
+  async lengths(utterances: readonly Utterance[]): Promise<number[]> {
+    const { nMels, windowFrames } = this.processor;
+    const frames = utterances.map(({ seconds }) =>
+      Math.min(windowFrames, Math.ceil(seconds * framesPerSecond)),
+    );
+    const bytes = frames.reduce((sum, count) => sum + count * nMels * 4, 0);
+    if (bytes > keptFeatures) return frames;
+    await this.load(utterances);
+    return utterances.map((utterance) => this.get(utterance).frames);
+  }
+
+  /**
+   * Reads the audio of those `utterances` that are not in memory. All of them stay there until the
+   * next call; of others, the longest unused go where memory is short.
+   * @param quiet tells no progress
+   * @throws FileError, AudioError naming the file
+   */
+  async load(utterances: readonly Utterance[], { quiet = false } = {}): Promise<void> {
     const unique = new Map(utterances.map((utterance) => [utterance.id, utterance]));
-    const missing = [...unique.values()].filter(({ id }) => !this.#mels.has(id));
+    const missing: Utterance[] = [];
+    for (const [id, utterance] of unique) {
+      const mel = this.#mels.get(id);
+      if (mel === undefined) missing.push(utterance);
+      else {
+        this.#mels.delete(id);
+        this.#mels.set(id, mel);
+      }
+    }
     for (const [i, utterance] of missing.entries()) {
       this.options.signal?.throwIfAborted();
-      const path = this.corpus.audioPath(utterance);
-      try {
-        this.#mels.set(utterance.id, this.processor.logMel(await loadAudio(path)));
-      } catch (error) {
-        throw named(path, error);
-      }
-      this.options.onProgress?.(i + 1, missing.length);
+      const mel = await this.#read(utterance);
+      this.#mels.set(utterance.id, mel);
+      this.#bytes += mel.data.byteLength;
+      this.#shrink(unique);
+      if (!quiet) this.options.onProgress?.(i + 1, missing.length);
       // Reading a wav never waits: without this the event loop would not turn.
       await setImmediate();
     }
   }
 
+  /** Of an utterance that the last {@link load} was given. */
   get(utterance: Utterance): LogMel {
     return this.#mels.get(utterance.id)!;
+  }
+
+  async #read(utterance: Utterance): Promise<LogMel> {
+    try {
+      return this.processor.logMel(await loadAudio(await this.corpus.audio(utterance)));
+    } catch (error) {
+      throw named(this.corpus.audioName(utterance), error);
+    }
+  }
+
+  #shrink(needed: ReadonlyMap<string, unknown>): void {
+    for (const [id, { data }] of this.#mels) {
+      // Those that are needed were put last.
+      if (this.#bytes <= keptFeatures || needed.has(id)) return;
+      this.#mels.delete(id);
+      this.#bytes -= data.byteLength;
+    }
   }
 }

@@ -37,6 +37,8 @@ export interface TrainingLogEntry {
 export interface TrainOptions<Micro> extends OptimizerOptions {
   parameters: ReadonlyMap<string, Tensor>;
   steps: number;
+  /** Awaited before a step: reads what its micro-batches need. */
+  prepare?: (step: number) => Promise<void>;
   /** The micro-batches of a step: a function of the step alone, so that a resumed run sees the same. */
   microBatches: (step: number) => Iterable<Micro>;
   /**
@@ -88,6 +90,7 @@ export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> 
         signal.throwIfAborted();
       }
       const at = step;
+      await options.prepare?.(at);
       await options.onStep?.(scope(() => trainStep(options, optimizer, at)));
       step++;
       if (step % (state?.everySteps ?? Infinity) === 0 || step === steps) await save();

@@ -91,7 +91,9 @@ export class CtcHead extends nn.Module {
 /** The batches of a translation task, as functions of the step alone. */
 export class TranslationTask {
   readonly stepsPerEpoch: number;
-  readonly #lengths: number[];
+  /** Of the items' audio, in frames. */
+  readonly #lengths: readonly number[];
+  readonly #blocks: readonly number[] | undefined;
   readonly #transcripts = new Map<Utterance, number[]>();
   #epoch: { number: number; batches: number[][] } | undefined;
 
@@ -101,9 +103,17 @@ export class TranslationTask {
     readonly model: Qwen2Audio,
     readonly options: TranslationOptions,
     readonly ctc: CtcHead | undefined,
+    lengths: readonly number[] = items.map(({ utterance }) => features.get(utterance).frames),
   ) {
-    this.#lengths = items.map(({ utterance }) => features.get(utterance).frames);
+    this.#lengths = lengths;
+    this.#blocks = blocksOf(items, features);
     this.stepsPerEpoch = Math.ceil(items.length / options.batchSize);
+  }
+
+  /** Reads the audio of a step that is not in memory. */
+  async load(step: number): Promise<void> {
+    const utterances = this.#itemsOf(step).map(({ utterance }) => utterance);
+    await this.features.load(utterances, { quiet: true });
   }
 
   *microBatches(step: number): Iterable<MicroBatch> {
@@ -194,7 +204,8 @@ export class TranslationTask {
     const number = Math.floor(step / this.stepsPerEpoch);
     if (this.#epoch?.number !== number) {
       const { batchSize, seed } = this.options;
-      this.#epoch = { number, batches: bucketBatches(this.#lengths, batchSize, seed, number) };
+      const batches = bucketBatches(this.#lengths, batchSize, seed, number, this.#blocks);
+      this.#epoch = { number, batches };
     }
     return this.#epoch.batches[step % this.stepsPerEpoch]!.map((index) => this.items[index]!);
   }
@@ -225,6 +236,23 @@ export class TranslationTask {
   #collate(examples: readonly Example[]): Batch {
     return collate(this.model, examples, 'right', { shareRows: true, padToMultipleOf: 8 });
   }
+}
+
+/** What of the items is read together, by number; undefined where nothing is. */
+function blocksOf(
+  items: readonly TrainingItem[],
+  { corpus }: Features,
+): readonly number[] | undefined {
+  const numbers = new Map<string, number>();
+  let own = 0;
+  const blocks = items.map(({ utterance }) => {
+    const block = corpus.blockOf(utterance);
+    if (block === undefined) return --own;
+    const number = numbers.get(block) ?? numbers.size;
+    numbers.set(block, number);
+    return number;
+  });
+  return numbers.size === 0 ? undefined : blocks;
 }
 
 function learnt(example: Example): number {

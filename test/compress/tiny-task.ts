@@ -27,7 +27,7 @@ export interface TinyTask {
 export async function tinyTask(): Promise<TinyTask> {
   const dir = mkdtempSync(join(tmpdir(), 'pare-compress-'));
   const splits = tinyCorpus(join(dir, 'corpus'));
-  const corpus = openCorpus(join(dir, 'corpus'));
+  const corpus = await openCorpus(join(dir, 'corpus'));
   const tokenizer = join(dir, 'tokenizer');
   mkdirSync(tokenizer);
   trainTokenizer(tokenizer, splits.train, languages, tinyShape.vocabSize);

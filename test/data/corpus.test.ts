@@ -43,14 +43,16 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
+const read = async (split: string): Promise<Utterance[]> => (await openCorpus(dir)).read(split);
+
 describe('openCorpus', () => {
-  it('reads what was written, in order', () => {
+  it('reads what was written, in order', async () => {
     const lines = [utterance('b'), utterance('a')];
     write(lines);
-    const corpus = openCorpus(dir);
+    const corpus = await openCorpus(dir);
     expect(corpus.description.languages.targets).toEqual(['de', 'zh']);
-    expect(corpus.read('train')).toEqual(lines);
-    expect(corpus.audioPath(lines[0]!)).toBe(join(dir, 'audio', 'b.wav'));
+    expect(await corpus.read('train')).toEqual(lines);
+    expect(await corpus.audio(lines[0]!)).toBe(join(dir, 'audio', 'b.wav'));
   });
 
   it.each<[string, unknown[], RegExp]>([
@@ -73,39 +75,42 @@ describe('openCorpus', () => {
     ['a missing field', [{ ...utterance('a'), speaker: undefined }], /line 1: speaker: /],
     ['no time', [utterance('a', { seconds: 0 })], /line 1: seconds: /],
     ['an id twice', [utterance('a'), utterance('a')], /line 2: id 'a' was used on line 1/],
-  ])('refuses %s, naming the line', (_, lines, message) => {
+  ])('refuses %s, naming the line', async (_, lines, message) => {
     write(lines);
-    expect(() => openCorpus(dir).read('train')).toThrow(CorpusError);
-    expect(() => openCorpus(dir).read('train')).toThrow(message);
+    await expect(read('train')).rejects.toThrow(CorpusError);
+    await expect(read('train')).rejects.toThrow(message);
   });
 
-  it('refuses a missing sound file, naming it', () => {
+  it('refuses a missing sound file, naming it', async () => {
     write([utterance('a'), utterance('b')]);
     rmSync(join(dir, 'audio', 'b.wav'));
-    expect(() => openCorpus(dir).read('train')).toThrow(/line 2: .*b\.wav does not exist/);
+    await expect(read('train')).rejects.toThrow(/line 2: .*b\.wav does not exist/);
   });
 
-  it.each(['../b.wav', '..', '/b.wav'])('refuses the audio path %s outside its folder', (audio) => {
-    write([utterance('a')]);
-    writeFileSync(join(dir, 'train.jsonl'), JSON.stringify(utterance('a', { audio })));
-    expect(() => openCorpus(dir).read('train')).toThrow(/lies outside the corpus/);
-  });
+  it.each(['../b.wav', '..', '/b.wav'])(
+    'refuses the audio path %s outside its folder',
+    async (audio) => {
+      write([utterance('a')]);
+      writeFileSync(join(dir, 'train.jsonl'), JSON.stringify(utterance('a', { audio })));
+      await expect(read('train')).rejects.toThrow(/lies outside the corpus/);
+    },
+  );
 
-  it('refuses a folder without corpus.json, and a corpus.json that describes nothing', () => {
-    expect(() => openCorpus(dir)).toThrow(/corpus\.json does not exist/);
+  it('refuses a folder without corpus.json, and a corpus.json that describes nothing', async () => {
+    await expect(openCorpus(dir)).rejects.toThrow(/has no corpus\.json, no manifest/);
     writeFileSync(join(dir, 'corpus.json'), '[1, 2');
-    expect(() => openCorpus(dir)).toThrow(/corpus\.json is not valid JSON/);
+    await expect(openCorpus(dir)).rejects.toThrow(/corpus\.json is not valid JSON/);
     writeFileSync(join(dir, 'corpus.json'), '{"name": "x"}');
-    expect(() => openCorpus(dir)).toThrow(CorpusError);
+    await expect(openCorpus(dir)).rejects.toThrow(CorpusError);
   });
 
-  it('refuses an unknown split, a lost file and a cut one', () => {
+  it('refuses an unknown split, a lost file and a cut one', async () => {
     write([utterance('a')]);
-    expect(() => openCorpus(dir).read('dev')).toThrow(/no split 'dev'; it has train/);
+    await expect(read('dev')).rejects.toThrow(/no split 'dev'; it has train/);
     write([utterance('a')], { splits: { train: { utterances: 2, seconds: 3, speakers: 1 } } });
-    expect(() => openCorpus(dir).read('train')).toThrow(/has 1 utterances, corpus.json says 2/);
+    await expect(read('train')).rejects.toThrow(/has 1 utterances, corpus.json says 2/);
     rmSync(join(dir, 'train.jsonl'));
-    expect(() => openCorpus(dir).read('train')).toThrow(/train\.jsonl does not exist/);
+    await expect(read('train')).rejects.toThrow(/train\.jsonl does not exist/);
   });
 });
 

@@ -13,7 +13,13 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { WavDecoder } from '../../lib/audio/wav';
-import { checkDisjoint, CorpusError, openCorpus, type Corpus } from '../../lib/data';
+import {
+  checkDisjoint,
+  CorpusError,
+  openCorpus,
+  type Corpus,
+  type Utterance,
+} from '../../lib/data';
 import { allPhrases, heldOutVoices, makeDemoCorpus, trainingVoices } from '../../lib/data/demo';
 import { planCorpus } from '../../lib/data/demo/plan';
 import { UnfinishedCorpus } from '../../lib/data/demo/unfinished';
@@ -25,6 +31,7 @@ const names = ['train', 'dev', 'test', 'test-voices'];
 let parent: string;
 let dir: string;
 let corpus: Corpus;
+let splits: Record<string, Utterance[]>;
 
 function samplesOf(path: string): Float32Array {
   return new WavDecoder(path).push(readFileSync(path))!.samples[0]!;
@@ -38,19 +45,21 @@ beforeAll(async () => {
   parent = mkdtempSync(join(tmpdir(), 'pare-demo-'));
   dir = join(parent, 'corpus');
   await makeDemoCorpus(dir, small);
-  corpus = openCorpus(dir);
+  corpus = await openCorpus(dir);
+  splits = {};
+  for (const name of names) splits[name] = await corpus.read(name);
 }, 120_000);
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 
 describe('makeDemoCorpus', () => {
   it('makes a corpus that opens, with the counts asked for', () => {
-    expect(names.map((split) => corpus.read(split).length)).toEqual([44, 8, 8, 8]);
+    expect(names.map((split) => splits[split]!.length)).toEqual([44, 8, 8, 8]);
     expect(readdirSync(parent)).toEqual(['corpus']);
   });
 
   it('writes references that are the phrases’ own', () => {
     const byText = new Map(allPhrases().map((phrase) => [phrase.text, phrase]));
-    for (const utterance of names.flatMap((split) => corpus.read(split))) {
+    for (const utterance of Object.values(splits).flat()) {
       const phrase = byText.get(utterance.text)!;
       expect(utterance.translations).toEqual(phrase.translations);
       expect(utterance.group).toBe(phrase.group);
@@ -58,8 +67,8 @@ describe('makeDemoCorpus', () => {
   });
 
   it('writes clips of speech: 16 kHz, short, neither silent nor clipped, with quiet ends', () => {
-    for (const utterance of names.flatMap((split) => corpus.read(split))) {
-      const samples = samplesOf(corpus.audioPath(utterance));
+    for (const utterance of Object.values(splits).flat()) {
+      const samples = samplesOf(corpus.audioName(utterance));
       expect(samples.length / 16000).toBeCloseTo(utterance.seconds, 3);
       expect(utterance.seconds).toBeGreaterThan(0.4);
       expect(utterance.seconds).toBeLessThanOrEqual(2.5);
@@ -78,7 +87,7 @@ describe('makeDemoCorpus', () => {
       expect(readFileSync(join(again, `${split}.jsonl`))).toEqual(
         readFileSync(join(dir, `${split}.jsonl`)),
       );
-      for (const { audio } of corpus.read(split)) {
+      for (const { audio } of splits[split]!) {
         expect(readFileSync(join(again, audio)).equals(readFileSync(join(dir, audio)))).toBe(true);
       }
     }

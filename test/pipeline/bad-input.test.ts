@@ -54,7 +54,7 @@ describe('the corpus', () => {
   test('is not there', async () => {
     recipe.corpus.path = join(dir, 'nowhere');
     expect(await failure(CorpusError)).toBe(
-      `${join(dir, 'nowhere', 'corpus.json')} does not exist; is ${join(dir, 'nowhere')} the folder of a corpus?`,
+      `${join(dir, 'nowhere')} is neither a folder nor a name on the hub (owner/name); give the folder of a corpus`,
     );
   });
 

@@ -95,7 +95,7 @@ test('the student is a 4-bit checkpoint with an adapter, and says what the repor
   bare.dispose();
   using opened = openModel(first.student);
   const { model, processor } = opened;
-  const features = new Features(openCorpus(join(dir, 'corpus')), processor);
+  const features = new Features(await openCorpus(join(dir, 'corpus')), processor);
   const [de] = await evaluateModel(model, features, splits.test, ['de'], {
     maxNewTokens: 12,
     batchSize: 1,

@@ -252,8 +252,8 @@ describe('many recordings', () => {
 test('the demo: clips in a recording of 95 s and more are translated as well as alone', async () => {
   const corpusDir = join(folder, 'corpus');
   await makeDemoCorpus(corpusDir, { train: 8, dev: 8, test: 48, testVoices: 8, processes: 1 });
-  const corpus = openCorpus(corpusDir);
-  const utterances = corpus.read('test');
+  const corpus = await openCorpus(corpusDir);
+  const utterances = await corpus.read('test');
   const audios = await Promise.all(
     utterances.map(({ audio }) => loadAudio(readFileSync(join(corpusDir, audio)))),
   );

@@ -82,7 +82,10 @@ describe('a translation task', () => {
       const samples = Float32Array.from({ length: 16000 * seconds }, (_, t) => tone(t));
       writeWav(join(folder, audio), samples, 16000);
     }
-    const corpus = { audioPath: ({ audio }: Utterance) => join(folder, audio) } as Corpus;
+    const corpus = {
+      audio: ({ audio }: Utterance) => Promise.resolve(join(folder, audio)),
+      blockOf: () => undefined,
+    } as unknown as Corpus;
     const heard: number[] = [];
     features = new Features(corpus, processor, { onProgress: (done) => heard.push(done) });
     await features.load([...utterances, utterances[0]!]);

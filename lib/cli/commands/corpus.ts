@@ -34,7 +34,10 @@ function checkCommand(context: Context): Command {
       const progress = new Progress(context.stderr, context.now);
       try {
         const check = await interruptible((signal) =>
-          checkCorpus(dir, { maxSeconds, signal, onProgress: progress.labelled('listening') }),
+          checkCorpus(dir, {
+            ...{ maxSeconds, signal },
+            onProgress: (done, total, what) => progress.labelled(what)(done, total),
+          }),
         );
         progress.stop();
         if (json) context.print(JSON.stringify(check));

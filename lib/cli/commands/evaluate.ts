@@ -53,9 +53,9 @@ export function evaluateCommand(context: Context): Command {
     )
     .action(async (options: Options) => {
       const { CorpusError, openCorpus } = await import('../../data');
-      const corpus = openCorpus(options.corpus);
+      const corpus = await openCorpus(options.corpus, { splits: [options.split] });
       const languages = await targetCodes(options.to, corpus.description.languages.targets);
-      const utterances = corpus.read(options.split).slice(0, options.limit);
+      const utterances = (await corpus.read(options.split)).slice(0, options.limit);
       if (utterances.length === 0) {
         throw new CorpusError(
           `${options.corpus}: the split '${options.split}' has no utterance to score; choose another`,
@@ -71,7 +71,7 @@ export function evaluateCommand(context: Context): Command {
         const features = new Features(corpus, translator.processor, {
           onProgress: progress.labelled('reading speech'),
         });
-        await features.load(utterances);
+        await features.lengths(utterances);
         for (const language of languages) {
           const label = `translating (${language})`;
           const onProgress = progress.labelled(label);

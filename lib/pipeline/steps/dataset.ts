@@ -1,10 +1,16 @@
 /** A split of a corpus with the languages that a step of the method is asked for. */
-import { CorpusError, openCorpus, type Corpus, type Utterance } from '../../data';
+import {
+  CorpusError,
+  openCorpus,
+  type Corpus,
+  type CorpusSource,
+  type Utterance,
+} from '../../data';
 import { findLanguage } from '../../text';
 
 export interface DatasetOptions {
-  /** Corpus folder. */
-  corpus: string;
+  /** Corpus folder, a dataset's name on the hub, or what else `openCorpus` takes. */
+  corpus: string | CorpusSource;
   split: string;
   /** By code or English name; all of the corpus' targets unless given. */
   languages?: readonly string[];
@@ -20,19 +26,19 @@ export interface Dataset {
 }
 
 /** @throws CorpusError for a split that is empty or not there, and a language without references */
-export function openDataset(options: DatasetOptions): Dataset {
-  const corpus = openCorpus(options.corpus);
+export async function openDataset(options: DatasetOptions): Promise<Dataset> {
+  const corpus = await openCorpus(options.corpus, { splits: [options.split] });
   const { targets } = corpus.description.languages;
   const languages = (options.languages ?? targets).map((asked) => {
     const code = findLanguage(asked)?.code ?? asked;
     if (targets.includes(code)) return code;
     throw new CorpusError(
-      `${options.corpus} has no references in ${asked}; it has ${targets.join(', ')}`,
+      `${corpus.dir} has no references in ${asked}; it has ${targets.join(', ')}`,
     );
   });
-  const utterances = corpus.read(options.split).slice(0, options.limit);
+  const utterances = (await corpus.read(options.split)).slice(0, options.limit);
   if (utterances.length === 0) {
-    throw new CorpusError(`${options.corpus}: the split '${options.split}' has no utterance`);
+    throw new CorpusError(`${corpus.dir}: the split '${options.split}' has no utterance`);
   }
   return { corpus, utterances, languages: [...new Set(languages)] };
 }

@@ -39,7 +39,7 @@ export async function distillCorpus(
   output: string,
   options: DistillOptions,
 ): Promise<Record<string, DistilledTargets['counts']>> {
-  const { corpus, utterances, languages } = openDataset(options);
+  const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;
   using opened = openModel(teacher);
   const { model, processor } = opened;

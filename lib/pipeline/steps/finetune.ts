@@ -57,7 +57,7 @@ export async function finetuneCheckpoint(
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
-  const { corpus, utterances, languages } = openDataset(options);
+  const { corpus, utterances, languages } = await openDataset(options);
   const { training, signal, onWarning, teacherTexts, saveEvery = 100, keep } = options;
   const texts = teacherTexts === undefined ? undefined : readTeacherTexts(teacherTexts, utterances);
   const items = trainingItems(utterances, languages, texts);

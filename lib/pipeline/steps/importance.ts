@@ -28,7 +28,7 @@ export async function searchCheckpoint(
   output: string,
   options: SearchOptions,
 ): Promise<ImportanceResult> {
-  const { corpus, utterances, languages } = openDataset(options);
+  const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
   using opened = openModel(dir);

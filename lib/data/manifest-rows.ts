@@ -1,0 +1,101 @@
+/** The rows of a manifest, one after the other: JSON lines, tab-separated, comma-separated. */
+import { createReadStream } from 'node:fs';
+import { extname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parse as parseCsv } from 'csv-parse';
+import { fileError } from '../files';
+import { CorpusError } from './error';
+
+export interface ManifestRow {
+  values: Record<string, unknown>;
+  /** Of the file, from 1. */
+  line: number;
+}
+
+/**
+ * Reads a manifest row by row, with memory for some of them. The first line of a TSV or CSV file
+ * names the columns; in TSV quotes mean nothing, as in CoVoST's and Common Voice's.
+ * @throws CorpusError naming the line, FileError
+ */
+export async function* manifestRows(path: string): AsyncGenerator<ManifestRow, void> {
+  const rows = { '.tsv': readTsv, '.csv': readCsv }[extname(path).toLowerCase()] ?? readJsonl;
+  try {
+    yield* rows(path);
+  } catch (error) {
+    throw (error as NodeJS.ErrnoException).syscall === undefined
+      ? error
+      : fileError('read', path, error);
+  }
+}
+
+async function* lines(path: string): AsyncGenerator<{ text: string; line: number }, void> {
+  const input = createReadStream(path, 'utf8');
+  // A reader's own loop does not hear of the stream's errors.
+  const failed = new Promise<never>((_, reject) => input.once('error', reject));
+  failed.catch(() => undefined);
+  const reader = createInterface({ input, crlfDelay: Infinity })[Symbol.asyncIterator]();
+  let line = 0;
+  for (;;) {
+    const next = await Promise.race([reader.next(), failed]);
+    if (next.done) return;
+    const text = line === 0 ? next.value.replace(/^\uFEFF/, '') : next.value;
+    line++;
+    if (text.trim() !== '') yield { text, line };
+  }
+}
+
+async function* readJsonl(path: string): AsyncGenerator<ManifestRow, void> {
+  for await (const { text, line } of lines(path)) {
+    let values: unknown;
+    try {
+      values = JSON.parse(text);
+    } catch (cause) {
+      throw new CorpusError(
+        `${path} line ${line} is not valid JSON: ${(cause as Error).message}; write it anew`,
+        { cause },
+      );
+    }
+    if (typeof values !== 'object' || values === null || Array.isArray(values)) {
+      throw new CorpusError(`${path} line ${line} is no object; give {"file_name": …} a line`);
+    }
+    yield { values: values as Record<string, unknown>, line };
+  }
+}
+
+async function* readTsv(path: string): AsyncGenerator<ManifestRow, void> {
+  let names: string[] | undefined;
+  for await (const { text, line } of lines(path)) {
+    const fields = text.split('\t');
+    if (names === undefined) {
+      names = fields.map((name) => name.trim());
+    } else if (fields.length === names.length) {
+      yield { values: Object.fromEntries(names.map((name, i) => [name, fields[i]])), line };
+    } else {
+      throw new CorpusError(
+        `${path} line ${line} has ${fields.length} fields, the first line names ${names.length}; ` +
+          'a text must have no tab',
+      );
+    }
+  }
+}
+
+async function* readCsv(path: string): AsyncGenerator<ManifestRow, void> {
+  const parser = parseCsv({ bom: true, columns: true, info: true, skip_empty_lines: true });
+  const input = createReadStream(path);
+  input.once('error', (error) => parser.destroy(error));
+  try {
+    for await (const found of input.pipe(parser)) {
+      const { record, info } = found as {
+        record: Record<string, string>;
+        info: { lines: number };
+      };
+      yield { values: record, line: info.lines };
+    }
+  } catch (cause) {
+    if (!(cause as { code?: string }).code?.startsWith('CSV_')) throw cause;
+    const reason = (cause as Error).message.replace(/\.?$/, '');
+    throw new CorpusError(`${path} is not valid CSV: ${reason}; write it anew`, { cause });
+  } finally {
+    input.destroy();
+  }
+}
