@@ -1,7 +1,7 @@
 // One worker a core, one libtorch thread a worker: tests are many small operations.
 process.env.OMP_NUM_THREADS ??= '1';
 
-const modules = 'hyparquet|hyparquet-compressors|fzstd|hysnappy';
+const modules = 'hyparquet|hyparquet-compressors|hyparquet-writer|fzstd|hysnappy';
 
 module.exports = {
   maxWorkers: '100%',

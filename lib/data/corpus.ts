@@ -100,18 +100,19 @@ export async function openCorpus(
   source: string | CorpusSource,
   options: OpenOptions = {},
 ): Promise<Corpus> {
-  const { path, hub, config, columns = {} } = sourceOf(source);
-  if (path !== undefined) return openFolder(path, path, config, columns, options);
+  const found = typeof source === 'string' ? findSource(source) : source;
+  const { path, hub, config, columns = {} } = found;
+  if (path !== undefined) return openFolder(path, path, config, columns);
   const named = parseHubName(hub!);
   const asked = { ...named, config: config ?? named.config };
   const dir = await fetchDataset(asked, options);
-  return openFolder(dir, hub!, asked.config, columns, options);
+  return openFolder(dir, hub!, asked.config, columns);
 }
 
-function sourceOf(source: string | CorpusSource): CorpusSource {
-  if (typeof source !== 'string') return source;
-  if (existsSync(source) || !isHubName(parseHubName(source).name)) return { path: source };
-  return { hub: source };
+/** What a text names: a folder if there is one, else a dataset if it has the form of a name. */
+export function findSource(text: string): CorpusSource {
+  const isPath = existsSync(text) || !isHubName(parseHubName(text).name);
+  return isPath ? { path: text } : { hub: text };
 }
 
 function openFolder(
@@ -119,7 +120,6 @@ function openFolder(
   name: string,
   config: string | undefined,
   columns: ColumnNames,
-  options: OpenOptions,
 ): Promise<Corpus> | Corpus {
   const dir = snapshotOf(given);
   if (existsSync(join(dir, 'corpus.json'))) return openDescribed(dir);
@@ -132,7 +132,7 @@ function openFolder(
   }
   const open = files.some(isParquet) ? openParquet : openManifests;
   const kept = files.filter((file) => isParquet(file) === files.some(isParquet));
-  return open(dir, name, kept, columns, options);
+  return open(dir, name, kept, columns);
 }
 
 function isParquet({ path }: SplitFiles): boolean {

@@ -51,13 +51,13 @@ export async function fetchDataset(
       const tables = files.filter(({ path }) => path.endsWith('.parquet'));
       if (tables.length === 0) {
         const manifests = files.map(({ path }) => path);
-        return [...paths.filter(isSound).sort(), ...manifests, ...readme(paths), ...own(paths)];
+        return [...readme(paths), ...own(paths), ...paths.filter(isSound).sort(), ...manifests];
       }
       const known = [...new Set(tables.map(({ split }) => split!))];
       const missing = splits?.find((split) => !known.includes(split));
       if (missing !== undefined) throw unknownSplit(name, missing, known);
       const wanted = tables.filter(({ split }) => splits === undefined || splits.includes(split!));
-      return [...wanted.map(({ path }) => path), ...readme(paths)];
+      return [...readme(paths), ...wanted.map(({ path }) => path)];
     },
   });
 }

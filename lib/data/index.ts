@@ -1,4 +1,5 @@
 export {
+  findSource,
   openCorpus,
   type Corpus,
   type CorpusDescription,

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { audioSeconds } from '../audio';
 import { findColumns, languagePairIn, valueAt, type ColumnNames, type Columns } from './columns';
-import type { Corpus, OpenOptions, ReadOptions, Utterance } from './corpus';
+import type { Corpus, ReadOptions, Utterance } from './corpus';
 import { CorpusError, unknownSplit } from './error';
 import { manifestRows } from './manifest-rows';
 import { RowReader } from './rows';
@@ -22,7 +22,6 @@ export async function openManifests(
   name: string,
   files: readonly SplitFiles[],
   names: ColumnNames,
-  _options: OpenOptions,
 ): Promise<Corpus> {
   const all = await Promise.all(files.map((file) => openManifest(dir, file, names)));
   const { columns } = all.find((manifest) => manifest.columns !== undefined) ?? {};

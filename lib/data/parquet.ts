@@ -4,7 +4,7 @@ import { basename, isAbsolute, join, normalize, sep } from 'node:path';
 import { audioSeconds } from '../audio';
 import { named } from '../errors';
 import { findColumns, languagePairIn, type ColumnNames, type Columns } from './columns';
-import type { Corpus, OpenOptions, ReadOptions, Utterance } from './corpus';
+import type { Corpus, ReadOptions, Utterance } from './corpus';
 import { CorpusError, unknownSplit } from './error';
 import { ParquetFile, type Block } from './parquet-file';
 import { RowReader } from './rows';
@@ -23,7 +23,6 @@ export async function openParquet(
   name: string,
   files: readonly SplitFiles[],
   names: ColumnNames,
-  _options: OpenOptions,
 ): Promise<Corpus> {
   const corpus = new ParquetCorpus(dir, name, files, names);
   await corpus.open();

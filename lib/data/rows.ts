@@ -72,10 +72,10 @@ export class RowReader {
       id: `${this.split}/${told ?? number}`,
       audio: sound.audio,
       seconds: seconds ?? (await sound.seconds()),
-      ...(speaker === undefined ? {} : { speaker }),
+      speaker,
       text: text(row, columns.text, where),
       translations,
-      ...(group === undefined ? {} : { group }),
+      group,
     };
   }
 
@@ -101,10 +101,15 @@ function secondsAt(
   throw new CorpusError(`${where}: ${path.join('.')} is '${String(value)}', no number of seconds`);
 }
 
+/** The same text by itself: as a part of a line it would keep the whole line in memory. */
+function detached(part: string): string {
+  return Buffer.from(part, 'utf8').toString('utf8');
+}
+
 function text(row: Record<string, unknown>, path: readonly string[], where: string): string {
   const value = valueAt(row, path);
   if (typeof value === 'number' || typeof value === 'bigint') return String(value);
-  if (typeof value === 'string' && value.trim() !== '') return value.trim();
+  if (typeof value === 'string' && value.trim() !== '') return detached(value.trim());
   throw new CorpusError(
     typeof value === 'string' || value === undefined
       ? `${where}: ${path.join('.')} is empty; write it, or leave the row out`

@@ -23,8 +23,7 @@ const splitWord = /^(train|training|dev|devel|valid|validation|val|test|testing|
  * @throws CorpusError for a configuration that is not there, or several and none chosen
  */
 export function findSplits(dir: string, config: string | undefined): SplitFiles[] {
-  const paths = listFiles(dir, 4).filter((path) => dataKind(path) !== undefined);
-  return chooseSplits(paths, readmeOf(dir), config, dir);
+  return chooseSplits(listFiles(dir, 4), readmeOf(dir), config, dir);
 }
 
 /** {@link findSplits} of a list of paths, and of the README's text. */
@@ -34,7 +33,7 @@ export function chooseSplits(
   config: string | undefined,
   where: string,
 ): SplitFiles[] {
-  const sorted = [...paths].sort();
+  const sorted = paths.filter((path) => dataKind(path) !== undefined).sort();
   const configs = readme === undefined ? [] : configsOf(readme);
   if (configs.length > 0) {
     const chosen = chooseConfig(configs, config, where);
@@ -46,7 +45,7 @@ export function chooseSplits(
   }
   const inFolder = (path: string): boolean =>
     config === undefined || path.split('/').includes(config);
-  const chosen = sorted.filter((path) => dataKind(path) !== undefined && inFolder(path));
+  const chosen = sorted.filter(inFolder);
   if (chosen.length === 0 && config !== undefined) {
     const folders = [...new Set(sorted.map((path) => path.split('/')[0]!))];
     throw new CorpusError(

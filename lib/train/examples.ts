@@ -20,6 +20,8 @@ export interface FeaturesOptions {
   /** Hears after each utterance that had to be read. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
+  /** Bytes that are kept, {@link keptFeatures} by default. */
+  keptBytes?: number;
 }
 
 /** Bytes of features that are kept in memory: about 11 hours of audio with 128 mel bins. */
@@ -35,12 +37,15 @@ export class Features {
   /** The longest unused first. */
   readonly #mels = new Map<string, LogMel>();
   #bytes = 0;
+  readonly #keptBytes: number;
 
   constructor(
     readonly corpus: Corpus,
     readonly processor: Processor,
     readonly options: FeaturesOptions = {},
-  ) {}
+  ) {
+    this.#keptBytes = options.keptBytes ?? keptFeatures;
+  }
 
   /**
    * Frames of each utterance, for an order by length. Which way they are found depends on the
@@ -53,7 +58,7 @@ export class Features {
       Math.min(windowFrames, Math.ceil(seconds * framesPerSecond)),
     );
     const bytes = frames.reduce((sum, count) => sum + count * nMels * 4, 0);
-    if (bytes > keptFeatures) return frames;
+    if (bytes > this.#keptBytes) return frames;
     await this.load(utterances);
     return utterances.map((utterance) => this.get(utterance).frames);
   }
@@ -103,7 +108,7 @@ export class Features {
   #shrink(needed: ReadonlyMap<string, unknown>): void {
     for (const [id, { data }] of this.#mels) {
       // Those that are needed were put last.
-      if (this.#bytes <= keptFeatures || needed.has(id)) return;
+      if (this.#bytes <= this.#keptBytes || needed.has(id)) return;
       this.#mels.delete(id);
       this.#bytes -= data.byteLength;
     }

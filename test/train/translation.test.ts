@@ -7,6 +7,7 @@ import { bucketBatches, type Corpus, type Utterance } from '../../lib/data';
 import { parseConfig, Processor, Qwen2Audio } from '../../lib/qwen2-audio';
 import { Tokenizer } from '../../lib/text';
 import { Generator, memory, type Tensor } from '../../lib/torch';
+import { finetune } from '../../lib/compress';
 import { Features } from '../../lib/train/examples';
 import { train, type TrainingLogEntry } from '../../lib/train/loop';
 import {
@@ -93,6 +94,53 @@ describe('a translation task', () => {
     expect(heard).toEqual([1, 2, 3, 4]);
   });
   afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('features that do not fit are read when they are asked for, and go again', async () => {
+    const heard: string[] = [];
+    const corpus = {
+      audio: ({ audio }: Utterance) => {
+        heard.push(audio);
+        return Promise.resolve(join(folder, audio));
+      },
+      blockOf: () => undefined,
+    } as unknown as Corpus;
+    const size = (utterance: Utterance): number => features.get(utterance).data.byteLength;
+    // Of the four, the last two fit.
+    const keptBytes = size(utterances[2]!) + size(utterances[3]!);
+    const few = new Features(corpus, processor, { keptBytes });
+    // By the corpus' word: nothing is read.
+    const exact = await features.lengths(utterances);
+    expect(await few.lengths(utterances)).toEqual(exact);
+    expect(heard).toEqual([]);
+    for (const utterance of utterances) {
+      await few.load([utterance]);
+      expect(few.get(utterance)).toEqual(features.get(utterance));
+    }
+    await few.load([utterances[2]!]);
+    expect(heard).toEqual(['u0.wav', 'u1.wav', 'u2.wav', 'u3.wav']);
+    await few.load([utterances[0]!]);
+    // The longest unused went, which was not the first that came.
+    expect(few.get(utterances[3]!)).toBeUndefined();
+    expect(few.get(utterances[2]!)).toBeDefined();
+    // What is asked for together is there together, whatever it takes.
+    await few.load(utterances);
+    for (const utterance of utterances) expect(few.get(utterance)).toBeDefined();
+  });
+
+  test('training on them is the same to the bit', async () => {
+    const few = new Features(features.corpus, processor, { keptBytes: 1 });
+    const run = async (own: Features): Promise<number[]> => {
+      const losses: number[] = [];
+      await finetune(makeModel(), items, own, {
+        ...{ batchSize: 2, seed: 3, learningRate: 1e-3, epochs: 3 },
+        onStep: ({ loss }) => void losses.push(loss),
+      });
+      return losses;
+    };
+    const losses = await run(new Features(features.corpus, processor));
+    expect(losses).toHaveLength(6);
+    expect(await run(few)).toEqual(losses);
+  });
 
   const vocabSize = 425;
   function makeModel(): Qwen2Audio {

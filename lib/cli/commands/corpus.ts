@@ -1,7 +1,8 @@
 import { Command } from 'commander';
-import type { CorpusCheck } from '../../data';
-import { examples, positiveNumber } from '../arguments';
+import type { ColumnNames, CorpusCheck } from '../../data';
+import { collect, examples, positiveNumber } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusForms, corpusOf } from '../corpus-options';
 import { interruptible } from '../interruption';
 import { duration, Progress } from '../progress';
 
@@ -13,6 +14,8 @@ export function corpusCommand(context: Context): Command {
 }
 
 interface Options {
+  split?: string[];
+  columns?: ColumnNames;
   maxSeconds: number;
   json?: boolean;
 }
@@ -20,23 +23,32 @@ interface Options {
 function checkCommand(context: Context): Command {
   return new Command('check')
     .description('Read a corpus whole, and tell what it holds and what is wrong with it.')
-    .argument('<dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .argument('<corpus>', corpusForms)
+    .option('--split <name>', 'only this split; may be given several times', collect)
+    .addOption(columnsOption())
     .option('--max-seconds <x>', 'what a model hears of a file at most', positiveNumber, 30)
     .option('--json', 'print {dir, splits, problems}')
     .addHelpText(
       'after',
-      examples('pare corpus check corpora/talks', 'pare corpus check corpora/talks --json') +
+      examples(
+        'pare corpus check corpora/talks',
+        'pare corpus check corpora/talks --json',
+        'pare corpus check owner/dataset:en_de --split validation --split test',
+        'pare corpus check corpora/covost --columns text=sentence,de=translation',
+      ) +
         '\nThe exit status is 1 if something is wrong that spoils a run: damaged, silent or too long\n' +
-        'files, a sound that is there twice, splits that share what they must not.\n',
+        'files, rows that cannot be used, an empty split, a sound that is there twice, splits that share\n' +
+        'what they must not. It is 0 where there are only warnings.\n',
     )
-    .action(async (dir: string, { maxSeconds, json }: Options) => {
+    .action(async (corpus: string, { split: splits, columns, maxSeconds, json }: Options) => {
       const { checkCorpus } = await import('../../data');
+      const source = await corpusOf({ corpus, columns });
       const progress = new Progress(context.stderr, context.now);
       try {
         const check = await interruptible((signal) =>
-          checkCorpus(dir, {
-            ...{ maxSeconds, signal },
-            onProgress: (done, total, what) => progress.labelled(what)(done, total),
+          checkCorpus(source, {
+            ...{ maxSeconds, splits, signal },
+            onProgress: (done, total, what) => progress.update(what, done, total),
           }),
         );
         progress.stop();
@@ -50,17 +62,21 @@ function checkCommand(context: Context): Command {
 }
 
 function lines({ splits, problems }: CorpusCheck): string[] {
-  const about = splits.map(({ split, utterances, seconds, speakers, sampleRates }) => {
+  const about = splits.map(({ split, utterances, seconds, speakers, sampleRates, duplicates }) => {
     const rates = Object.entries(sampleRates).map(([rate, files]) => `${rate} Hz (${files})`);
     const { total, shortest, median, longest } = seconds;
     const range = [shortest, median, longest].map((value) => value.toFixed(1)).join(' / ');
+    const heard = speakers === undefined ? 'speakers not told' : `${speakers} speakers`;
+    const twice = Object.entries(duplicates).map(([what, count]) => `${count} ${what}`);
     return (
-      `${split}: ${utterances} utterances, ${speakers} speakers, ${duration(total)}; ` +
-      `shortest / median / longest ${range} s; ${rates.join(', ')}`
+      `${split}: ${utterances} utterances, ${heard}, ${duration(total)}; ` +
+      `shortest / median / longest ${range} s; ${rates.join(', ')}; ` +
+      `there before: ${twice.join(', ')}`
     );
   });
   const wrong = problems.map(
-    ({ severity, split, ids, what }) => `${severity}: ${split}: ${ids.join(', ')}: ${what}`,
+    ({ severity, split, ids, what }) =>
+      `${severity}: ${[split, ...(ids.length > 0 ? [ids.join(', ')] : [])].join(': ')}: ${what}`,
   );
   return [...about, ...(wrong.length > 0 ? wrong : ['nothing is wrong'])];
 }

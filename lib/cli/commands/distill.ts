@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import { collect, examples, percentage, positiveInteger } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { interruptible } from '../interruption';
 import { Progress } from '../progress';
 
-interface Options {
-  corpus: string;
+interface Options extends CorpusOptions {
   output: string;
   split: string;
   to?: string[];
@@ -20,7 +20,8 @@ export function distillCommand(context: Context): Command {
   return new Command('distill')
     .description('Have a teacher translate a split, and keep what a student can learn from.')
     .argument('<teacher>', 'checkpoint folder')
-    .requiredOption('--corpus <dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .requiredOption('--corpus <name>', corpusForms)
+    .addOption(columnsOption())
     .requiredOption('--output <file>', 'where the translations go, as JSON')
     .option('--split <name>', 'split to translate', 'train')
     .option('--to <language>', 'German, Chinese or a code; all targets unless given', collect)
@@ -39,13 +40,22 @@ export function distillCommand(context: Context): Command {
         'pare finetune --teacher-texts learns from the file.\n',
     )
     .action(async (teacher: string, options: Options) => {
-      const { corpus, split, to, limit, minChrf, maxNewTokens, batchSize, output } = options;
+      const { split, to, limit, minChrf, maxNewTokens, batchSize, output } = options;
       const { distillCorpus } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       try {
-        const counts = await interruptible((signal) =>
+        const counts = await interruptible(async (signal) =>
           distillCorpus(teacher, output, {
-            ...{ corpus, split, languages: to, limit, minChrf, maxNewTokens, batchSize, signal },
+            ...{
+              corpus: await corpusOf(options),
+              split,
+              languages: to,
+              limit,
+              minChrf,
+              maxNewTokens,
+              batchSize,
+              signal,
+            },
             onProgress: ({ label, done, total }) => progress.update(label, done, total),
           }),
         );

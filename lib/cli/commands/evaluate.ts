@@ -9,13 +9,13 @@ import {
   UsageError,
 } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { Progress } from '../progress';
 
-interface Options {
+interface Options extends CorpusOptions {
   model: string;
   adapter?: string;
   dtype?: ComputeDType;
-  corpus: string;
   split: string;
   to?: string[];
   limit?: number;
@@ -28,7 +28,8 @@ export function evaluateCommand(context: Context): Command {
   return new Command('evaluate')
     .description('Translate a split of a corpus and score it, every metric with its interval.')
     .requiredOption('--model <dir>', 'checkpoint folder')
-    .requiredOption('--corpus <dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .requiredOption('--corpus <name>', corpusForms)
+    .addOption(columnsOption())
     .option('--split <name>', 'split to translate', 'test')
     .option('--to <language>', 'German, Chinese or a code; all targets unless given', collect)
     .option('--limit <n>', 'utterances at most, from the beginning', positiveInteger)
@@ -53,7 +54,7 @@ export function evaluateCommand(context: Context): Command {
     )
     .action(async (options: Options) => {
       const { CorpusError, openCorpus } = await import('../../data');
-      const corpus = await openCorpus(options.corpus, { splits: [options.split] });
+      const corpus = await openCorpus(await corpusOf(options), { splits: [options.split] });
       const languages = await targetCodes(options.to, corpus.description.languages.targets);
       const utterances = (await corpus.read(options.split)).slice(0, options.limit);
       if (utterances.length === 0) {

@@ -14,11 +14,11 @@ import {
   wholeNumber,
 } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { resumable } from '../interruption';
 import { Progress } from '../progress';
 
-interface Options {
-  corpus: string;
+interface Options extends CorpusOptions {
   output: string;
   split: string;
   to?: string[];
@@ -50,7 +50,8 @@ export function finetuneCommand(context: Context): Command {
   return new Command('finetune')
     .description('Train a checkpoint, or an adapter over it, on a corpus.')
     .argument('<dir>', 'checkpoint folder; with --lora-r it may be in 4 bits')
-    .requiredOption('--corpus <dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .requiredOption('--corpus <name>', corpusForms)
+    .addOption(columnsOption())
     .requiredOption('--output <dir>', 'new folder; must not exist')
     .option('--split <name>', 'split to train on', 'train')
     .option('--to <language>', 'German, Chinese or a code; all targets unless given', collect)
@@ -119,13 +120,22 @@ export function finetuneCommand(context: Context): Command {
       const lora = r === undefined ? undefined : loraOf(r, loraAlpha, loraTargets, rslora);
       const { epochs, steps, batchSize, microBatchSize, learningRate, optimizer } = options;
       const { schedule, warmupSteps, weightDecay, maxGradNorm, bf16 } = options;
-      const { gradientCheckpointing, seed, corpus, split, to, limit } = options;
+      const { gradientCheckpointing, seed, split, to, limit } = options;
       const { teacherTexts, saveEvery, tensorboard } = options;
       const { finetuneCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
-      const result = await resumable(context, progress, (signal) =>
+      const result = await resumable(context, progress, async (signal) =>
         finetuneCheckpoint(dir, output, {
-          ...{ corpus, split, languages: to, limit, teacherTexts, saveEvery, tensorboard, signal },
+          ...{
+            corpus: await corpusOf(options),
+            split,
+            languages: to,
+            limit,
+            teacherTexts,
+            saveEvery,
+            tensorboard,
+            signal,
+          },
           training: {
             ...{ epochs, steps, batchSize, microBatchSize, learningRate, optimizer, schedule },
             ...{ warmupSteps, weightDecay, maxGradNorm, lora, bf16, gradientCheckpointing, seed },

@@ -1,13 +1,13 @@
 import { Command, Option } from 'commander';
 import { collect, examples, layerList, positiveInteger } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { resumable } from '../interruption';
 import { Progress } from '../progress';
 
 const criteria = ['chrf++', 'chrf', 'bleu', 'loss'] as const;
 
-interface Options {
-  corpus: string;
+interface Options extends CorpusOptions {
   output: string;
   remove: number;
   criterion: (typeof criteria)[number];
@@ -24,7 +24,8 @@ export function importanceCommand(context: Context): Command {
   return new Command('importance')
     .description('Find the decoder layers that a task does not need.')
     .argument('<dir>', 'checkpoint folder')
-    .requiredOption('--corpus <dir>', 'corpus folder (corpus.json and a .jsonl for each split)')
+    .requiredOption('--corpus <name>', corpusForms)
+    .addOption(columnsOption())
     .requiredOption('--remove <n>', 'layers to remove', positiveInteger)
     .requiredOption('--output <file>', 'where the scores of all candidates go, as JSON')
     .addOption(
@@ -49,13 +50,22 @@ export function importanceCommand(context: Context): Command {
         'pare prune removes what was found.\n',
     )
     .action(async (dir: string, options: Options) => {
-      const { corpus, split, to, limit, output, remove, criterion, protect } = options;
+      const { split, to, limit, output, remove, criterion, protect } = options;
       const { maxNewTokens, batchSize } = options;
       const { searchCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
-      const result = await resumable(context, progress, (signal) =>
+      const result = await resumable(context, progress, async (signal) =>
         searchCheckpoint(dir, output, {
-          ...{ corpus, split, languages: to, limit, remove, criterion, maxNewTokens, batchSize },
+          ...{
+            corpus: await corpusOf(options),
+            split,
+            languages: to,
+            limit,
+            remove,
+            criterion,
+            maxNewTokens,
+            batchSize,
+          },
           ...{ protectedLayers: protect, signal },
           onWarning: progress.warn,
           onProgress: ({ label, done, total }) => progress.update(label, done, total),

@@ -9,15 +9,15 @@ import {
   UsageError,
 } from '../arguments';
 import type { Context } from '../context';
+import { columnsOption, corpusOf, type CorpusOptions } from '../corpus-options';
 import { Progress } from '../progress';
 import { fetching } from '../streaming';
 
-interface Options {
+interface Options extends Partial<CorpusOptions> {
   adapter?: string;
   revision?: string;
   output: string;
   quantize?: 'nf4';
-  corpus?: string;
   split: string;
   to?: string[];
   limit?: number;
@@ -35,7 +35,8 @@ export function mergeCommand(context: Context): Command {
     .addOption(
       new Option('--quantize <format>', 'write linear layers in 4 bits again').choices(['nf4']),
     )
-    .option('--corpus <dir>', 'measure adapter, merged and requantised model on this corpus')
+    .option('--corpus <name>', 'measure adapter, merged and requantised model on this corpus')
+    .addOption(columnsOption())
     .option('--split <name>', 'split to measure on; not the one that is reported', 'dev')
     .option('--to <language>', 'German, Chinese or a code; all targets unless given', collect)
     .option('--limit <n>', 'utterances at most, from the beginning', positiveInteger)
@@ -53,7 +54,8 @@ export function mergeCommand(context: Context): Command {
         'in nats per reference token, and the share of tokens predicted as with the adapter.\n',
     )
     .action(async (dir: string, options: Options) => {
-      const { adapter, revision, output, quantize, corpus, split, to, limit, batchSize } = options;
+      const { adapter, revision, output, quantize } = options;
+      const { corpus, columns, split, to, limit, batchSize } = options;
       if (corpus === undefined && (to !== undefined || limit !== undefined)) {
         throw new UsageError('--to and --limit are for a corpus; give one (--corpus)');
       }
@@ -61,7 +63,12 @@ export function mergeCommand(context: Context): Command {
       const progress = new Progress(context.stderr, context.now);
       try {
         const dev =
-          corpus === undefined ? undefined : { corpus, split, languages: to, limit, batchSize };
+          corpus === undefined
+            ? undefined
+            : {
+                corpus: await corpusOf({ corpus, columns }),
+                ...{ split, languages: to, limit, batchSize },
+              };
         const onProgress = progress.update;
         const report = await mergeCheckpoint(dir, output, {
           ...{ adapter, revision, quantize, dev, onProgress },
