@@ -8,6 +8,7 @@ import type { Utterance } from './corpus';
 import { overlaps, type Heard } from './overlap';
 import { sentenceOf } from './sentence';
 
+/** Something that is wrong, with where it is. */
 export interface CorpusProblem {
   /** `error`: a run refuses it or is spoilt by it; `warning`: worth a look. */
   severity: 'error' | 'warning';
@@ -17,6 +18,7 @@ export interface CorpusProblem {
   what: string;
 }
 
+/** What a split holds. */
 export interface SplitSummary {
   split: string;
   utterances: number;
@@ -29,12 +31,14 @@ export interface SplitSummary {
   duplicates: { sentences: number; sounds: number };
 }
 
+/** What {@link checkCorpus} finds. */
 export interface CorpusCheck {
   dir: string;
   splits: SplitSummary[];
   problems: CorpusProblem[];
 }
 
+/** Options of {@link checkCorpus}. */
 export interface CheckOptions extends Omit<OpenOptions, 'onProgress'> {
   /** What a model hears at most; 30 s for Qwen2-Audio. */
   maxSeconds?: number;

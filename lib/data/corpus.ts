@@ -28,6 +28,7 @@ export interface Utterance {
   group?: string;
 }
 
+/** What a corpus says of itself, or its names and columns say of it. */
 export interface CorpusDescription {
   name: string;
   /** Changes with the content, as far as the corpus says. */
@@ -41,6 +42,7 @@ export interface CorpusDescription {
   generator?: Record<string, unknown>;
 }
 
+/** Options of {@link Corpus.read}. */
 export interface ReadOptions {
   /** Hears of a row that cannot be used, which is then left out; without it the first one throws. */
   onProblem?: (problem: PareError) => void;
@@ -85,6 +87,7 @@ export interface CorpusSource {
   columns?: ColumnNames;
 }
 
+/** Options of {@link openCorpus}. */
 export interface OpenOptions extends HubOptions {
   /** What will be read of it; of a repository only these are fetched. All unless given. */
   splits?: readonly string[];

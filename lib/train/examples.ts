@@ -20,7 +20,7 @@ export interface FeaturesOptions {
   /** Hears after each utterance that had to be read. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
-  /** Bytes that are kept, {@link keptFeatures} by default. */
+  /** Bytes that are kept, 2 GiB by default. */
   keptBytes?: number;
 }
 

@@ -140,7 +140,7 @@ test.each([
   [['finetune', 'm', '--corpus', 'c', '--output', 'o', '--weight-decay', '-1'], 'at least 0'],
   [['importance', 'm', '--corpus', 'c', '--output', 'o', '--remove', '0'], 'at least 1'],
   [['distill', 'm', '--corpus', 'c', '--output', 'o', '--min-chrf', '101'], '0 to 100'],
-  [['corpus', 'check'], 'dir'],
+  [['corpus', 'check'], 'corpus'],
   [['corpus', 'chekc', 'x'], 'check'],
 ])('%j is a wrong use', async (args, says) => {
   const result = await pare(...args);
