@@ -1,4 +1,5 @@
 import { axes, px, type Axis, type Frame } from './axes';
+import type { Chart } from './chart';
 import { fixed, integer } from './format';
 import { html, type Markup } from './markup';
 import { linear, nice } from './scale';
@@ -18,12 +19,6 @@ export const lossLabels: Readonly<Record<LossKind, { label: string; meaning: str
   },
   loss: { label: 'loss', meaning: 'what is minimised, as one number' },
 };
-
-/** What tells the series apart, beside the dashes of the dev loss in the sheet of the report. */
-export const curveStyle: string = `
-.curve.ctc { stroke: var(--c2); stroke-dasharray: 2.5 1.8; }
-.ribbon.ctc { fill: var(--c2); }
-`;
 
 function mergeAll(points: readonly CurvePoint[]): CurvePoint {
   const steps = points.reduce((sum, point) => sum + point.steps, 0);
@@ -95,7 +90,7 @@ function lossAxis(lowest: number, highest: number, series: number): LossAxis {
 }
 
 /** Losses against step, the dev loss over them, the learning rate below; null where there is none. */
-export function trainingCurve(curve: TrainingCurve, id: string): Markup | null {
+export function trainingChart(curve: TrainingCurve, id: string): Chart | null {
   const losses = curve.losses
     .map(({ kind, points }) => ({ kind, label: lossLabels[kind].label, points: drawable(points) }))
     .filter(({ points }) => points.length > 0);
@@ -126,46 +121,44 @@ export function trainingCurve(curve: TrainingCurve, id: string): Markup | null {
     ...(lastDev ? [`dev loss ${fixed(lastDev.loss, 3)}`] : []),
   ].join(', ');
 
-  return html`<figure>
-    <figcaption>${curve.stage} <span class="quiet">${course}; ${shown}</span></figcaption>
-    <svg
-      class="chart"
-      role="img"
-      aria-labelledby="${id}-title ${id}-desc"
-      viewBox="0 0 ${width} ${size}"
-    >
-      <title id="${id}-title">Training loss, ${curve.stage}</title>
-      <desc id="${id}-desc">${shown}; from the first point to the last: ${course}.</desc>
-      ${axes(frame, rates.length > 1 ? null : xAxis, axis)}
-      ${losses.map(({ kind, points }) => ribbon(kind, points, at))}
-      ${losses.map(
-        ({ kind, points }) =>
-          html`<path
-            class="curve ${seriesClass(kind)}"
-            d="${line(points.map((point) => at(point.step, point.mean)))}"
-          />`,
-      )}
-      <path class="curve dev" d="${line(validation.map((v) => at(v.step, v.loss)))}" />
-      ${validation.map(
-        (v) =>
-          html`<circle class="curve-point" cx="${px(x(v.step))}" cy="${px(axis.y(v.loss))}" r="3.2"
-            ><title>step ${integer(v.step)}: dev loss ${fixed(v.loss, 4)}</title></circle
-          >`,
-      )}
-      ${legend([
-        ...losses.map(({ kind, label }) => ({ name: seriesClass(kind), label })),
-        ...(validation.length > 0 ? [{ name: 'dev', label: 'dev loss' }] : []),
-      ])}
-      ${rates.length > 1 && ratePanel(rates, x, xAxis)}
-      ${
-        axis.logarithmic &&
-        html`<text class="axis-name" x="${frame.left}" y="${size - 6}"
-          >loss on a logarithmic scale</text
-        >`
-      }
-      <text class="axis-name end" x="${frame.right}" y="${size - 6}">step</text>
-    </svg>
-  </figure>`;
+  const svg = html`<svg
+    class="chart"
+    role="img"
+    aria-labelledby="${id}-title ${id}-desc"
+    viewBox="0 0 ${width} ${size}"
+  >
+    <title id="${id}-title">Training loss, ${curve.stage}</title>
+    <desc id="${id}-desc">${shown}; from the first point to the last: ${course}.</desc>
+    ${axes(frame, rates.length > 1 ? null : xAxis, axis)}
+    ${losses.map(({ kind, points }) => ribbon(kind, points, at))}
+    ${losses.map(
+      ({ kind, points }) =>
+        html`<path
+          class="curve ${seriesClass(kind)}"
+          d="${line(points.map((point) => at(point.step, point.mean)))}"
+        />`,
+    )}
+    <path class="curve dev" d="${line(validation.map((v) => at(v.step, v.loss)))}" />
+    ${validation.map(
+      (v) =>
+        html`<circle class="curve-point" cx="${px(x(v.step))}" cy="${px(axis.y(v.loss))}" r="3.2"
+          ><title>step ${integer(v.step)}: dev loss ${fixed(v.loss, 4)}</title></circle
+        >`,
+    )}
+    ${legend([
+      ...losses.map(({ kind, label }) => ({ name: seriesClass(kind), label })),
+      ...(validation.length > 0 ? [{ name: 'dev', label: 'dev loss' }] : []),
+    ])}
+    ${rates.length > 1 && ratePanel(rates, x, xAxis)}
+    ${
+      axis.logarithmic &&
+      html`<text class="axis-name" x="${frame.left}" y="${size - 6}"
+        >loss on a logarithmic scale</text
+      >`
+    }
+    <text class="axis-name end" x="${frame.right}" y="${size - 6}">step</text>
+  </svg>`;
+  return { svg, width, height: size, title: curve.stage, note: `${course}; ${shown}` };
 }
 
 function seriesClass(kind: LossKind): string {

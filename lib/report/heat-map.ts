@@ -1,3 +1,4 @@
+import type { Chart } from './chart';
 import { fixed } from './format';
 import { html, type Markup } from './markup';
 import type { ImportanceIteration, ImportanceSearch } from './types';
@@ -47,7 +48,7 @@ const right = 74;
  * The search as a heat map, layers across and iterations down. A cell is the score of the model
  * without that layer, the darker the better; the layer removed for good has a frame.
  */
-export function heatMap(search: ImportanceSearch, id: string): Markup {
+export function heatMap(search: ImportanceSearch, id: string): Chart {
   const grid = rows(search);
   const cellWidth = Math.max(30, Math.min(64, Math.floor(880 / Math.max(search.layers, 1))));
   const digits = search.criterion.toLowerCase() === 'loss' ? 2 : 1;
@@ -124,7 +125,7 @@ export function heatMap(search: ImportanceSearch, id: string): Markup {
   };
   const order = search.iterations.map(({ removed }) => removed).join(', ');
 
-  return html`<svg
+  const svg = html`<svg
     class="chart"
     role="img"
     aria-labelledby="${id}-title ${id}-desc"
@@ -167,6 +168,7 @@ export function heatMap(search: ImportanceSearch, id: string): Markup {
     })}
     ${legend(id, legendTop, fixed(low, digits), fixed(high, digits), search)}
   </svg>`;
+  return { svg, width, height, title: 'Importance of decoder layers', note: search.name };
 }
 
 function legend(

@@ -1,5 +1,6 @@
 import { accounting } from './accounting';
-import { curveStyle, lossLabels, trainingCurve } from './curve';
+import { figure } from './chart';
+import { lossLabels, trainingChart } from './curve';
 import { exampleTables } from './examples';
 import { fixed } from './format';
 import { heatMap, heatMapTable } from './heat-map';
@@ -8,7 +9,7 @@ import { overview, protocolTable, stageTable } from './overview';
 import { resultTables } from './results';
 import { conditions } from './select';
 import { style } from './style';
-import { tradeOff } from './trade-off';
+import { tradeOffChart } from './trade-off';
 import type { ImportanceSearch, LossKind, ReportData } from './types';
 
 function isEmpty(content: Content): boolean {
@@ -40,7 +41,7 @@ function importance(search: ImportanceSearch, index: number): Markup {
     </p>
     <p><strong>Removed, in this order: ${order.join(', ') || 'none'}.</strong></p>
     <div class="scroll" tabindex="0" role="region" aria-label="Heat map, ${search.name}">
-      ${heatMap(search, `heat-${index}`)}
+      ${heatMap(search, `heat-${index}`).svg}
     </div>
     ${heatMapTable(search)}`;
 }
@@ -48,8 +49,9 @@ function importance(search: ImportanceSearch, index: number): Markup {
 function tradeOffs(data: ReportData): Content {
   const figures = conditions(data).flatMap(({ language, testSet }, i) =>
     (['chrf', 'exact_match'] as const)
-      .map((metric) => tradeOff(data, language, testSet, metric, `trade-${i}-${metric}`))
-      .filter((figure) => figure !== null),
+      .map((metric) => tradeOffChart(data, language, testSet, metric, `trade-${i}-${metric}`))
+      .filter((chart) => chart !== null)
+      .map(figure),
   );
   if (figures.length === 0) return null;
   return html`<p>
@@ -60,8 +62,9 @@ function tradeOffs(data: ReportData): Content {
 
 function curves(data: ReportData): Content {
   const figures = data.curves
-    .map((curve, i) => trainingCurve(curve, `curve-${i}`))
-    .filter((figure) => figure !== null);
+    .map((curve, i) => trainingChart(curve, `curve-${i}`))
+    .filter((chart) => chart !== null)
+    .map(figure);
   if (figures.length === 0) return null;
   const losses = data.curves.flatMap((curve) => curve.losses.filter((l) => l.points.length > 0));
   const explained = (Object.keys(lossLabels) as LossKind[])
@@ -116,7 +119,7 @@ export function renderReport(data: ReportData): string {
         <meta name="generator" content="pare ${data.versions.pare}" />
         <title>${data.title}</title>
         <style>
-          ${new Markup(style + curveStyle)}
+          ${new Markup(style)}
         </style>
       </head>
       <body>

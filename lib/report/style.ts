@@ -1,9 +1,4 @@
-const light = `
-  --page: #ffffff; --raised: #f5f6f8; --ink: #1b1f24; --quiet: #5b6470; --line: #d9dde3;
-  --accent: #0b5c9a; --on-accent: #ffffff; --on-middle: #101418; --teacher: #0b5c9a; --step: #6b7480; --student: #c04a00;
-  --gone: #eceef1; --hatch: #c3c9d1; --mark: #ffe3b8; --right: #00734f; --wrong: #b03a00;
-  --c0: #0072b2; --c1: #56b4e9; --c2: #009e73; --c3: #b8b13a; --c4: #e69f00; --c5: #d55e00;
-  --c6: #cc79a7; --c7: #888888;`;
+import { chartRules, light } from './chart-style';
 
 const dark = `
   --page: #14171b; --raised: #1d2127; --ink: #e8eaed; --quiet: #a0a9b4; --line: #343b44;
@@ -107,40 +102,7 @@ figcaption { font-weight: 600; font-size: 0.95rem; margin-bottom: 4px; }
 ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 18px; padding: 0;
   margin: 4px 0 14px; font-size: 0.86rem; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; }
-svg.chart { display: block; overflow: visible; font-family: inherit; }
-svg.chart text { fill: var(--ink); font-size: 12px; font-variant-numeric: tabular-nums; }
-svg.chart text.tick, svg.chart text.axis-name { fill: var(--quiet); }
-svg.chart .end { text-anchor: end; }
-svg.chart .middle, svg.chart .cell-value, svg.chart .cell-mark { text-anchor: middle; }
-svg.chart text.strong { font-weight: 650; }
-svg.chart text.tick.strong { fill: var(--ink); }
-svg.chart text.label { paint-order: stroke; stroke: var(--page); stroke-width: 3px;
-  stroke-linejoin: round; }
-svg.chart text.label.teacher { fill: var(--teacher); font-weight: 650; }
-svg.chart text.label.student { fill: var(--student); font-weight: 650; }
-.grid { stroke: var(--line); stroke-width: 1; }
-.axis { stroke: var(--quiet); stroke-width: 1; }
-.cell { fill: var(--accent); }
-svg.chart .cell-value { font-size: 11px; }
-svg.chart .on-middle { fill: var(--on-middle); }
-svg.chart .on-strong { fill: var(--on-accent); }
-.cell-removed { fill: none; stroke: var(--student); stroke-width: 3; }
-.cell-gone { fill: var(--gone); }
-svg.chart .cell-mark { fill: var(--quiet); }
-.hatch { stroke: var(--hatch); stroke-width: 3; }
-.mark { stroke: var(--page); stroke-width: 1.5; }
-.mark.teacher { fill: var(--teacher); }
-.mark.step { fill: var(--step); }
-.mark.student { fill: var(--student); }
-.whisker { fill: none; stroke: var(--step); stroke-width: 1.2; opacity: 0.75; }
-.leader { stroke: var(--step); stroke-width: 0.7; }
-.constant { stroke: var(--quiet); stroke-width: 1.2; stroke-dasharray: 5 4; }
-.curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.curve.train { stroke: var(--teacher); }
-.curve.dev { stroke: var(--student); stroke-dasharray: 6 3; }
-.curve.rate { stroke: var(--quiet); }
-.curve-point { fill: var(--student); }
-.ribbon { fill: var(--teacher); opacity: 0.18; }
+${chartRules('svg.chart')}
 .part { stroke: var(--page); stroke-width: 1; }
 ${Array.from({ length: 8 }, (_, i) => `.part-${i} { fill: var(--c${i}); background: var(--c${i}); }`).join('\n')}
 @media (max-width: 600px) {

@@ -1,4 +1,5 @@
 import { axes, px, shorten, type Frame } from './axes';
+import type { Chart } from './chart';
 import { bytes, fixed, metrics } from './format';
 import { html, type Markup } from './markup';
 import { linear, nice } from './scale';
@@ -102,13 +103,13 @@ function whisker({ score, x }: Point, y: (value: number) => number): Markup | nu
  * Quality against size: bytes on disk across, one metric up, a point with its interval for every
  * model; null where no model has that score. The dashed line is the constant answer.
  */
-export function tradeOff(
+export function tradeOffChart(
   data: ReportData,
   language: ReportLanguage,
   testSet: ReportTestSet,
   metric: MetricName,
   id: string,
-): Markup | null {
+): Chart | null {
   const { label, unit } = metrics.find(({ name }) => name === metric)!;
   const matches = (e: { language: string; testSet: string }): boolean =>
     e.language === language.code && e.testSet === testSet.id;
@@ -144,70 +145,65 @@ export function tradeOff(
     )
     .join('; ');
 
-  return html`<figure>
-    <figcaption>
-      ${label}${unit && ` (${unit})`}, ${language.name}
-      <span class="quiet">${testSet.name}</span>
-    </figcaption>
-    <svg
-      class="chart"
-      role="img"
-      aria-labelledby="${id}-title ${id}-desc"
-      viewBox="0 0 ${width} ${height}"
-    >
-      <title id="${id}-title">${name} against bytes on disk</title>
-      <desc id="${id}-desc">${summary}.</desc>
-      ${axes(
-        frame,
-        {
-          scale: x,
-          count: 5,
-          format: (value) => bytes(value).replace(/\.0+ |(\.\d*[1-9])0+ /, '$1 '),
-        },
-        { scale: y, count: 5, format: String },
-      )}
-      <text class="axis-name end" x="${frame.right}" y="${height - 6}">bytes on disk</text>
-      ${
-        constant &&
-        html`<line
-            class="constant"
-            x1="${frame.left}"
-            x2="${frame.right}"
-            y1="${px(y(constant.value))}"
-            y2="${px(y(constant.value))}"
-          /><text class="tick" x="${frame.left + 6}" y="${px(y(constant.value) - 5)}"
-            >constant answer</text
-          >`
-      }
-      ${points.map((point) => whisker(point, y))}
-      ${points.map(
-        (point) =>
-          html`<g
-            ><title>
-              ${point.model.name}: ${fixed(point.score.value, 1)} at
-              ${bytes(point.model.size.bytes)}</title
-            >${mark(point)}</g
-          >`,
-      )}
-      ${placeLabels(points).map((text) => {
-        const moved = Math.abs(text.y - text.point.y) > lineHeight / 2;
-        const edge = text.end ? text.x + 3 : text.x - 3;
-        return html`${
-            moved &&
-            html`<line
-              class="leader"
-              x1="${px(text.point.x)}"
-              y1="${px(text.point.y)}"
-              x2="${px(edge)}"
-              y2="${px(text.y)}"
-            />`
-          }<text
-            class="label ${text.point.model.role}${text.end ? ' end' : ''}"
-            x="${px(text.x)}"
-            y="${px(text.y + 4)}"
-            >${text.text}</text
-          >`;
-      })}
-    </svg>
-  </figure>`;
+  const svg = html`<svg
+    class="chart"
+    role="img"
+    aria-labelledby="${id}-title ${id}-desc"
+    viewBox="0 0 ${width} ${height}"
+  >
+    <title id="${id}-title">${name} against bytes on disk</title>
+    <desc id="${id}-desc">${summary}.</desc>
+    ${axes(
+      frame,
+      {
+        scale: x,
+        count: 5,
+        format: (value) => bytes(value).replace(/\.0+ |(\.\d*[1-9])0+ /, '$1 '),
+      },
+      { scale: y, count: 5, format: String },
+    )}
+    <text class="axis-name end" x="${frame.right}" y="${height - 6}">bytes on disk</text>
+    ${
+      constant &&
+      html`<line
+          class="constant"
+          x1="${frame.left}"
+          x2="${frame.right}"
+          y1="${px(y(constant.value))}"
+          y2="${px(y(constant.value))}"
+        /><text class="tick" x="${frame.left + 6}" y="${px(y(constant.value) - 5)}"
+          >constant answer</text
+        >`
+    }
+    ${points.map((point) => whisker(point, y))}
+    ${points.map(
+      (point) =>
+        html`<g
+          ><title>
+            ${point.model.name}: ${fixed(point.score.value, 1)} at ${bytes(point.model.size.bytes)}</title
+          >${mark(point)}</g
+        >`,
+    )}
+    ${placeLabels(points).map((text) => {
+      const moved = Math.abs(text.y - text.point.y) > lineHeight / 2;
+      const edge = text.end ? text.x + 3 : text.x - 3;
+      return html`${
+          moved &&
+          html`<line
+            class="leader"
+            x1="${px(text.point.x)}"
+            y1="${px(text.point.y)}"
+            x2="${px(edge)}"
+            y2="${px(text.y)}"
+          />`
+        }<text
+          class="label ${text.point.model.role}${text.end ? ' end' : ''}"
+          x="${px(text.x)}"
+          y="${px(text.y + 4)}"
+          >${text.text}</text
+        >`;
+    })}
+  </svg>`;
+  const title = `${label}${unit && ` (${unit})`}, ${language.name}`;
+  return { svg, width, height, title, note: testSet.name };
 }

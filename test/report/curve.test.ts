@@ -1,5 +1,6 @@
 import { renderReport, type CurvePoint, type LossKind, type TrainingCurve } from '../../lib/report';
-import { mergePoints, trainingCurve } from '../../lib/report/curve';
+import { figure } from '../../lib/report/chart';
+import { mergePoints, trainingChart } from '../../lib/report/curve';
 import { parseDocument, type Document } from './dom';
 import { changed, loggedPoints } from './fixture';
 
@@ -22,7 +23,7 @@ function curveOf(
 
 function draw(curve: TrainingCurve): Document {
   return parseDocument(
-    `<!doctype html><html><body>${trainingCurve(curve, 'c')!.text}</body></html>`,
+    `<!doctype html><html><body>${figure(trainingChart(curve, 'c')!).text}</body></html>`,
   );
 }
 
