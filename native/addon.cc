@@ -11,6 +11,7 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::Registry registry(env, exports, state);
   pare::registerTensor(registry);
   pare::registerAutograd(registry);
+  pare::registerWarnings(registry);
   pare::registerRandom(registry);
   pare::registerMath(registry);
   pare::registerShape(registry);

@@ -68,6 +68,8 @@ export interface Binding {
   backward(outputs: Id[], gradients: Id[]): Result<true>;
   autogradGrad(outputs: Id[], inputs: Id[], gradients: Id[]): Result<Id[]>;
   zeroGrad(parameters: Id[]): Result<true>;
+  // native/bridge/warnings.cc
+  onWarning(listener: (message: string) => void): Result<true>;
   // native/ops/chunked_loss.cc
   linearCrossEntropySum(
     hidden: Id,
@@ -312,6 +314,18 @@ export interface Binding {
 }
 
 export const binding: Binding = loadAddon() as Binding;
+
+/** What libtorch warns of, as the process's `warning` event tells it; each message once. */
+export class TorchWarning extends Error {
+  override readonly name = 'TorchWarning';
+}
+
+const warned = new Set<string>();
+binding.onWarning((message) => {
+  if (warned.has(message)) return;
+  warned.add(message);
+  process.emitWarning(new TorchWarning(message));
+});
 
 /** With PARE_DEBUG set, the stack of libtorch stands behind the message. */
 function torchError(text: string): TorchError {

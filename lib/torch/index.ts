@@ -1,7 +1,7 @@
 export * from './create';
 export { cudaDeviceName, CudaGraph, cudaIsAvailable, cudaSynchronize } from './cuda';
 export { dtypes, dtypeSize, type DType } from './dtype';
-export { TorchError } from './binding';
+export { TorchError, TorchWarning } from './binding';
 export { Tensor, type TypedArray } from './tensor';
 export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
 export {

@@ -39,6 +39,12 @@ inline int64_t dtypeCode(at::ScalarType dtype) {
 template <typename T>
 struct From;
 
+// As it is, for what is kept beyond the call.
+template <>
+struct From<napi_value> {
+  static napi_value get(const Call&, napi_value value) { return value; }
+};
+
 template <>
 struct From<double> {
   static double get(const Call& call, napi_value value) {

@@ -7,6 +7,7 @@ namespace pare {
 
 void registerTensor(Registry& registry);
 void registerAutograd(Registry& registry);
+void registerWarnings(Registry& registry);
 void registerRandom(Registry& registry);
 void registerMath(Registry& registry);
 void registerShape(Registry& registry);
