@@ -1,5 +1,6 @@
 /** `pare`: the rooms by their names, and what most programs need in front. */
 export { PareError } from './errors';
+export { demo } from './demo';
 export {
   SpeechTranslator,
   TargetLanguageWarning,
@@ -55,3 +56,4 @@ export * as train from './train';
 export * as compress from './compress';
 export * as pipeline from './pipeline';
 export * as report from './report';
+export * as notebook from './notebook';

@@ -7,6 +7,7 @@ export { RunFolder, RunFolderError, type Artifact } from './run-folder';
 export { type Progress, type RunOptions } from './context';
 export { distillCorpus, readTeacherTexts, type DistillOptions } from './steps/distill';
 export { finetuneCheckpoint, type FinetuneOptions, type FinetuneResult } from './steps/finetune';
+export { evaluateCheckpoint, type EvaluateOptions } from './steps/evaluate';
 export { searchCheckpoint, type SearchOptions } from './steps/importance';
 export { drawReport } from './draw-report';
 export { planRecipe, type Plan, type PlannedStage } from './plan';
@@ -16,3 +17,4 @@ export {
   type ResumeVerification,
   type VerifyResumeOptions,
 } from './verify-resume';
+export { curveOf } from './curve';

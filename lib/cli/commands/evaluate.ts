@@ -53,46 +53,24 @@ export function evaluateCommand(context: Context): Command {
         'pare compare tells whether two models differ: give it the outputs of --json.\n',
     )
     .action(async (options: Options) => {
-      const { CorpusError, openCorpus } = await import('../../data');
-      const corpus = await openCorpus(await corpusOf(options), { splits: [options.split] });
-      const languages = await targetCodes(options.to, corpus.description.languages.targets);
-      const utterances = (await corpus.read(options.split)).slice(0, options.limit);
-      if (utterances.length === 0) {
-        throw new CorpusError(
-          `${options.corpus}: the split '${options.split}' has no utterance to score; choose another`,
-        );
-      }
-      const { SpeechTranslator } = await import('../../qwen2-audio/translator');
-      const { evaluateModel } = await import('../../compress');
-      const { Features } = await import('../../train/examples');
-      const { model, adapter, dtype, split, maxNewTokens, batchSize } = options;
-      const translator = await SpeechTranslator.load(model, { adapter, dtype });
+      const { openCorpus } = await import('../../data');
+      const source = await corpusOf(options);
+      const opened = await openCorpus(source, { splits: [options.split] });
+      const languages = await targetCodes(options.to, opened.description.languages.targets);
+      const { evaluateCheckpoint } = await import('../../pipeline');
+      const { model, adapter, dtype, corpus, split, limit, maxNewTokens, batchSize } = options;
       const progress = new Progress(context.stderr, context.now);
       try {
-        const features = new Features(corpus, translator.processor, {
-          onProgress: progress.labelled('reading speech'),
+        await evaluateCheckpoint(model, {
+          ...{ corpus: source, split, languages, limit, adapter, dtype, maxNewTokens, batchSize },
+          onProgress: ({ label, done, total }) => progress.update(label, done, total),
+          onEvaluation: (evaluation) =>
+            progress.around(() =>
+              show(context, { model, corpus, split }, evaluation, options.json ?? false),
+            ),
         });
-        await features.lengths(utterances);
-        for (const language of languages) {
-          const label = `translating (${language})`;
-          const onProgress = progress.labelled(label);
-          onProgress(0, utterances.length);
-          const run = { maxNewTokens, batchSize, onProgress };
-          const evaluations = await evaluateModel(
-            translator.model,
-            features,
-            utterances,
-            [language],
-            run,
-          );
-          const names = { model, corpus: options.corpus, split };
-          for (const evaluation of evaluations) {
-            progress.around(() => show(context, names, evaluation, options.json ?? false));
-          }
-        }
       } finally {
         progress.stop();
-        translator.dispose();
       }
     });
 }
