@@ -324,7 +324,9 @@ const warned = new Set<string>();
 binding.onWarning((message) => {
   if (warned.has(message)) return;
   warned.add(message);
-  process.emitWarning(new TorchWarning(message));
+  // Not here, within an operation, where a listener must not call another; but before anything that
+  // waits, as `process.emitWarning` does: a notebook takes what comes after its cell for nobody's.
+  queueMicrotask(() => process.emit('warning', new TorchWarning(message)));
 });
 
 /** With PARE_DEBUG set, the stack of libtorch stands behind the message. */
