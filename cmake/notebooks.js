@@ -75,6 +75,7 @@ async function open(args) {
   });
   // Ctrl-C is for Jupyter, which asks whether it is meant.
   process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => jupyter.kill());
   jupyter.on('close', (code) => (process.exitCode = code ?? 1));
 }
 

@@ -1,4 +1,5 @@
 /** Long work in a cell: how far it is, redrawn in place, and an end when the kernel is interrupted. */
+import { setImmediate } from 'node:timers/promises';
 import { curveOf, type Artifact, type Progress, type RunOptions } from '../pipeline';
 import { trainingFigure } from '../report';
 import { duration } from '../report/format';
@@ -37,6 +38,9 @@ export async function live<Result>(
   const picture = new Picture(display);
   const controller = new AbortController();
   const abort = (): void => controller.abort();
+  // Node puts the handler of who runs a cell away while it runs, and what is added meanwhile would be
+  // lost with the kernel: https://nodejs.org/api/vm.html, breakOnSigint.
+  await setImmediate();
   process.once('SIGINT', abort);
   try {
     const result = await work({ ...picture.listeners, signal: controller.signal });

@@ -63,8 +63,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs a notebook of the folder. */
-async function execute(name: string): Promise<Executed> {
+/** Jupyter's program and environment, in which nothing of the user's own is read or written. */
+function command(): { jupyter: string; env: NodeJS.ProcessEnv } {
   const { jupyter, data } = tools as Tools;
   const own = (kind: string): string => join(folder, '.jupyter', kind);
   const env = {
@@ -74,20 +74,31 @@ async function execute(name: string): Promise<Executed> {
     JUPYTER_RUNTIME_DIR: own('runtime'),
     IPYTHONDIR: own('ipython'),
   };
-  const args = [
+  return { jupyter, env };
+}
+
+function start(
+  program: string,
+  env: NodeJS.ProcessEnv,
+  args: readonly string[],
+): Promise<Pick<Executed, 'exitCode' | 'log'>> {
+  const options = { env, cwd: folder, timeout: (minutes - 1) * 60_000 };
+  return new Promise((resolve) =>
+    execFile(program, args, options, (error, out, err) =>
+      resolve({ exitCode: error === null ? 0 : 1, log: err + out }),
+    ),
+  );
+}
+
+/** Runs a notebook of the folder. */
+async function execute(name: string): Promise<Executed> {
+  const { jupyter, env } = command();
+  const { exitCode, log } = await start(jupyter, env, [
     ...['nbconvert', '--to', 'notebook', '--execute', join(folder, name)],
     ...['--output-dir', join(folder, 'executed'), '--ExecutePreprocessor.kernel_name=tslab'],
     `--ExecutePreprocessor.timeout=${(minutes - 5) * 60}`,
     '--ExecutePreprocessor.startup_timeout=300',
-  ];
-  const { exitCode, log } = await new Promise<Pick<Executed, 'exitCode' | 'log'>>((resolve) =>
-    execFile(
-      jupyter,
-      args,
-      { env, cwd: folder, timeout: (minutes - 1) * 60_000 },
-      (error, out, err) => resolve({ exitCode: error === null ? 0 : 1, log: out + err }),
-    ),
-  );
+  ]);
   if (exitCode !== 0) return { exitCode, log, cells: [] };
   const { cells } = JSON.parse(readFileSync(join(folder, 'executed', name), 'utf8')) as {
     cells: { cell_type: string; source: string[]; outputs: Output[] }[];
@@ -216,7 +227,8 @@ describe('notebooks/', () => {
     const text = textOf(cells, 'stdout');
     expect(text).toMatch(/decoder layers +12 +6 +50\.0 %/);
     expectScores(scoresIn(text), 8);
-    expect(text).toMatch(/text: '.+'/);
+    expect(text).toMatch(/^translation: .+$/m);
+    expect(text).toMatch(/^report: .*report\.html$/m);
   });
 });
 
@@ -253,5 +265,32 @@ describe('a kernel', () => {
     expect(log).toContain('on descriptor one\n');
     expect(log).toContain('on descriptor two\n');
     expect(textOf(cells, 'stdout')).toMatch(/goes on\n$/);
+  });
+
+  withTools('outlives an interruption, which ends what `live` shows', async () => {
+    writeFileSync(
+      join(folder, 'long.ts'),
+      `import { notebook } from 'pare';
+       import { newDisplay } from 'tslab';
+       await notebook.live(newDisplay(), async ({ signal, onProgress }) => {
+         onProgress({ label: 'waiting', done: 0, total: 1 });
+         await new Promise((_, reject) =>
+           signal.addEventListener('abort', () => reject(signal.reason)));
+       });`,
+    );
+    const { jupyter, env } = command();
+    const { exitCode, log } = await start(join(jupyter, '../python'), env, [
+      join(__dirname, 'interrupt.py'),
+      join(folder, 'long.ts'),
+    ]);
+    expect({ exitCode, log }).toMatchObject({ exitCode: 0 });
+    const { alive, shown, after } = JSON.parse(log.trim().split('\n').at(-1)!) as {
+      alive: boolean;
+      shown: string[];
+      after: string;
+    };
+    expect({ alive, after }).toEqual({ alive: true, after: '42' });
+    expect(shown[0]).toContain('waiting');
+    expect(shown.at(-1)).toContain('interrupted after');
   });
 });
