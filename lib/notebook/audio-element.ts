@@ -3,6 +3,7 @@ import { encodeWav, streamAudio, type AudioSource } from '../audio';
 import { duration } from '../report/format';
 import { html } from '../report/markup';
 
+/** What stands beside the player, and how much it holds. */
 export interface AudioElementOptions {
   /** Beside the player; the file's name, if it has one, unless given. */
   caption?: string;

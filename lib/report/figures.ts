@@ -73,6 +73,7 @@ export function trainingFigure(curves: readonly TrainingCurve[]): string {
   return draw(charts.filter((chart) => chart !== null));
 }
 
+/** What is drawn of a report. */
 export interface TradeOffOptions {
   /** Default `chrf`. */
   metric?: MetricName;

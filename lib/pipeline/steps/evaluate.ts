@@ -5,6 +5,7 @@ import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
 import { openDataset, type DatasetOptions } from './dataset';
 
+/** What {@link evaluateCheckpoint} translates, and how. */
 export interface EvaluateOptions
   extends
     DatasetOptions,
