@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PareError } from '../errors';
-import { isHubName } from '../hub';
+import { HubNotFoundError, isHubName } from '../hub';
 import type { ColumnNames } from './columns';
 import { openDescribed } from './described';
 import { CorpusError } from './error';
@@ -108,7 +108,16 @@ export async function openCorpus(
   if (path !== undefined) return openFolder(path, path, config, columns);
   const named = parseHubName(hub!);
   const asked = { ...named, config: config ?? named.config };
-  const dir = await fetchDataset(asked, options);
+  let dir: string;
+  try {
+    dir = await fetchDataset(asked, options);
+  } catch (error) {
+    // A folder may have been meant.
+    if (typeof source === 'string' && error instanceof HubNotFoundError) {
+      error.message = `there is no folder ${source} here, and ${error.message}`;
+    }
+    throw error;
+  }
   return openFolder(dir, hub!, asked.config, columns);
 }
 

@@ -116,7 +116,11 @@ test('what cannot be had is said in one line, and nothing half written stays', a
     expect((error as Error).message).not.toContain('\n');
   };
   const options = { env: { ...env, HF_HUB_OFFLINE: '1' } };
-  await fails(openCorpus(name, options), HubNotFoundError, /is not in the cache .*HF_HUB_OFFLINE/);
+  await fails(
+    openCorpus(name, options),
+    HubNotFoundError,
+    /^there is no folder somebody\/speech here, and .* is not in the cache .*HF_HUB_OFFLINE/,
+  );
   await fails(openCorpus('somebody/none', { env }), HubNotFoundError, /no dataset somebody\/none/);
   await fails(openCorpus({ hub: 'nobody' }, { env }), CorpusError, /'nobody' is no dataset's name/);
   await fails(
