@@ -21,6 +21,7 @@ static napi_value init(napi_env env, napi_value exports) {
   pare::registerAdamW8bit(registry);
   pare::registerIo(registry);
   pare::registerNf4(registry);
+  pare::registerDistributed(registry);
 #ifdef PARE_WITH_CUDA
   pare::registerCuda(registry);
 #endif

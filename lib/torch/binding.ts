@@ -18,6 +18,9 @@ type Binary = (a: Id, b: Id) => Result<Id>;
 type WithScalar = (a: Id, b: number) => Result<Id>;
 type Reduce = (a: Id, dims: number[], keepdim: boolean) => Result<Id>;
 
+/** What an asynchronous call ends with: a message, or a value. */
+export type Callback<T> = (error: string | undefined, value: T) => void;
+
 /** A weight in NF4, as the addon takes it; 0 for what is not nested. */
 export type PackedWeight = [
   packed: Id,
@@ -55,6 +58,49 @@ export interface Binding {
   cudaGraphEnd?: (graph: number) => Result<true>;
   cudaGraphReplay?: (graph: number) => Result<true>;
   cudaGraphRelease?: (graph: number) => Result<true>;
+  // native/distributed; what waits calls back, and keeps the process going until then
+  distributedBackends(): string[];
+  storeOpen(
+    host: string,
+    port: number,
+    isServer: boolean,
+    timeout: number,
+    callback: Callback<Id>,
+  ): Result<true>;
+  storePort(store: Id): Result<number>;
+  storeSet(store: Id, key: string, value: string, callback: Callback<undefined>): Result<true>;
+  storeGet(store: Id, keys: string[], callback: Callback<(string | null)[]>): Result<true>;
+  storeAdd(store: Id, key: string, amount: number, callback: Callback<number>): Result<true>;
+  storeCompareSet(
+    store: Id,
+    key: string,
+    expected: string,
+    desired: string,
+    callback: Callback<string>,
+  ): Result<true>;
+  storeBeat(store: Id, key: string, interval: number): Result<true>;
+  storeClose(store: Id): Result<true>;
+  groupOpen(
+    store: Id,
+    prefix: string,
+    backend: string,
+    rank: number,
+    size: number,
+    timeout: number,
+    host: string,
+    port: number,
+    callback: Callback<Id>,
+  ): Result<true>;
+  groupAllReduce(group: Id, a: Id, op: string): Result<Id>;
+  groupBroadcast(group: Id, a: Id, root: number): Result<Id>;
+  groupAllGather(group: Id, outputs: Id[], input: Id): Result<Id>;
+  groupBarrier(group: Id): Result<Id>;
+  workWait(work: Id, callback: Callback<true>): Result<true>;
+  groupClose(group: Id): Result<true>;
+  reducerOpen(group: Id, parameters: Id[], buckets: number[]): Result<Id>;
+  reducerArm(reducer: Id): Result<true>;
+  reducerFinish(reducer: Id, callback: Callback<number>): Result<true>;
+  reducerClose(reducer: Id): Result<true>;
   // native/bridge/autograd.cc
   setGradEnabled(enabled: boolean): Result<true>;
   isGradEnabled(): boolean;

@@ -15,6 +15,7 @@ export {
 } from './autograd';
 export * from './random';
 export * from './safetensors';
+export * as distributed from './distributed';
 export * as functional from './functional';
 export * as nn from './nn';
 export * as optim from './optim';

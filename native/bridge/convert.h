@@ -132,6 +132,13 @@ struct From<const at::Tensor&> {
   }
 };
 
+template <>
+struct From<at::Tensor> {
+  static at::Tensor get(const Call& call, napi_value value) {
+    return From<const at::Tensor&>::get(call, value);
+  }
+};
+
 // 0 stands for "none".
 template <>
 struct From<std::optional<at::Tensor>> {
@@ -171,6 +178,14 @@ struct From<std::vector<int64_t>> {
   static std::vector<int64_t> get(const Call& call, napi_value value) {
     return getArray<int64_t>(call, value,
                              [&](napi_value item) { return From<int64_t>::get(call, item); });
+  }
+};
+
+template <>
+struct From<std::vector<std::string>> {
+  static std::vector<std::string> get(const Call& call, napi_value value) {
+    return getArray<std::string>(
+        call, value, [&](napi_value item) { return From<std::string>::get(call, item); });
   }
 };
 
@@ -228,6 +243,14 @@ inline napi_value toJs(const Call& call, const std::string& value) {
 inline napi_value toJs(const Call& call, at::Tensor value) {
   napi_value result;
   napi_create_uint32(call.env, call.state.tensors.add(std::move(value)), &result);
+  return result;
+}
+
+template <typename Item>
+napi_value toJs(const Call& call, const std::optional<Item>& value) {
+  if (value) return toJs(call, *value);
+  napi_value result;
+  napi_get_null(call.env, &result);
   return result;
 }
 

@@ -17,6 +17,7 @@ void registerOptim(Registry& registry);
 void registerAdamW8bit(Registry& registry);
 void registerIo(Registry& registry);
 void registerNf4(Registry& registry);
+void registerDistributed(Registry& registry);
 void registerCuda(Registry& registry);  // in builds with nvcc only
 
 }  // namespace pare

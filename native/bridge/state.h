@@ -79,6 +79,7 @@ struct State {
   std::vector<at::Generator> generators;
   std::vector<std::shared_ptr<void>> graphs;  // of native/cuda, which a CPU build lacks
   std::shared_ptr<void> warnings;             // of bridge/warnings.cc
+  void* distributed = nullptr;                // of native/distributed
   std::deque<Entry> entries;  // a deque: the addresses stay
   std::string error;          // of the call that last failed; read once by TypeScript
 };

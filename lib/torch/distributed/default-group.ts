@@ -1,0 +1,100 @@
+/** The process group of a program that needs one only, in torch.distributed's words. */
+import { cudaIsAvailable } from '../cuda';
+import type { Tensor } from '../tensor';
+import { placeFromEnvironment } from './environment';
+import { DistributedError } from './error';
+import { availableBackends, ProcessGroup, type Backend, type ReduceOp } from './process-group';
+import { rendezvous, type RendezvousOptions } from './rendezvous';
+import type { TcpStore } from './store';
+
+/** Seconds that a process waits for another, unless told otherwise. */
+export const defaultTimeoutSeconds = 600;
+
+export interface ProcessGroupOptions extends Omit<
+  RendezvousOptions,
+  'timeoutSeconds' | 'masterAddr' | 'masterPort'
+> {
+  /** Gloo unless there is a GPU and a build with NCCL. */
+  backend?: Backend;
+  /** 127.0.0.1 unless given. */
+  masterAddr?: string;
+  /** 29500 unless given. */
+  masterPort?: number;
+  /** Of connecting and of each collective; 600 unless given. */
+  timeoutSeconds?: number;
+}
+
+let current: { group: ProcessGroup; store: TcpStore } | undefined;
+
+/** NCCL where there is a GPU and a build that has it, Gloo elsewhere. */
+export function defaultBackend(): Backend {
+  return cudaIsAvailable() && availableBackends().includes('nccl') ? 'nccl' : 'gloo';
+}
+
+/**
+ * Connects this process with the others of its world; the collectives below are theirs.
+ * @throws DistributedError in bounded time: an address that does not answer, a rank that is missing
+ * or there twice, different world sizes
+ */
+export async function initProcessGroup(options: ProcessGroupOptions): Promise<ProcessGroup> {
+  if (current !== undefined) {
+    throw new DistributedError('a process group is open already; call destroyProcessGroup first');
+  }
+  const { backend = defaultBackend(), timeoutSeconds = defaultTimeoutSeconds } = options;
+  const { rank, worldSize, masterAddr = '127.0.0.1', masterPort = 29500 } = options;
+  const place = { rank, worldSize, masterAddr, masterPort, timeoutSeconds };
+  const store = await rendezvous(place);
+  try {
+    const group = await ProcessGroup.open(store, {
+      ...{ backend, rank, worldSize, timeoutSeconds, prefix: 'default' },
+    });
+    current = { group, store };
+    return group;
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+/** {@link initProcessGroup} with what torchrun's variables say. */
+export async function initProcessGroupFromEnvironment(
+  options: Pick<ProcessGroupOptions, 'backend' | 'timeoutSeconds'> = {},
+): Promise<ProcessGroup> {
+  const place = placeFromEnvironment();
+  if (place === undefined) {
+    throw new DistributedError('RANK and WORLD_SIZE are not set; start the processes by torchrun');
+  }
+  return initProcessGroup({ ...place, ...options });
+}
+
+function group(): ProcessGroup {
+  if (current !== undefined) return current.group;
+  throw new DistributedError('there is no process group; call initProcessGroup first');
+}
+
+/** See {@link ProcessGroup.allReduce}. */
+export function allReduce(tensor: Tensor, op: ReduceOp = 'sum'): Promise<void> {
+  return group().allReduce(tensor, op);
+}
+
+/** See {@link ProcessGroup.broadcast}. */
+export function broadcast(tensor: Tensor, source: number = 0): Promise<void> {
+  return group().broadcast(tensor, source);
+}
+
+/** See {@link ProcessGroup.allGather}. */
+export function allGather(tensor: Tensor): Promise<Tensor[]> {
+  return group().allGather(tensor);
+}
+
+/** See {@link ProcessGroup.barrier}. */
+export function barrier(): Promise<void> {
+  return group().barrier();
+}
+
+/** Ends the connections of this process. */
+export function destroyProcessGroup(): void {
+  current?.group.close();
+  current?.store.close();
+  current = undefined;
+}

@@ -1,0 +1,94 @@
+import { binding, ok, type Callback } from '../binding';
+import { called } from './call';
+import { unreachable } from './error';
+
+/** Ask at most this often whether something has changed. */
+const pollMilliseconds = 20;
+
+export interface StoreOptions {
+  /** Name or address of the machine of rank 0; the server listens on this address alone. */
+  host: string;
+  /** 0 for a free one, which {@link TcpStore.port} tells (on the server only). */
+  port: number;
+  isServer: boolean;
+  timeoutSeconds: number;
+}
+
+/**
+ * c10d's TCP store: a key-value store of texts that lives in one process, the server, and is read
+ * and written by all. No key may have the empty text.
+ */
+export class TcpStore {
+  private constructor(
+    /** @internal */
+    readonly id: number,
+    readonly options: StoreOptions,
+  ) {}
+
+  /** @throws DistributedError if nobody answers there in time, or the port is taken */
+  static async open(options: StoreOptions): Promise<TcpStore> {
+    const { host, port, isServer, timeoutSeconds } = options;
+    const what = `the store of rank 0 at ${host}:${port}`;
+    const milliseconds = Math.ceil(1000 * timeoutSeconds);
+    const start = (callback: Callback<number>): true | undefined =>
+      binding.storeOpen(host, port, isServer, milliseconds, callback);
+    const id = await called<number>(what, timeoutSeconds, start, unreachable);
+    return new TcpStore(id, { ...options, port: ok(binding.storePort(id)) });
+  }
+
+  get port(): number {
+    return this.options.port;
+  }
+
+  async set(key: string, value: string): Promise<void> {
+    await this.#call<undefined>((callback) => binding.storeSet(this.id, key, value, callback));
+  }
+
+  /** The values of these keys; undefined for a key that is not there. */
+  async get(keys: readonly string[]): Promise<(string | undefined)[]> {
+    if (keys.length === 0) return [];
+    const values = await this.#call<(string | null)[]>((callback) =>
+      binding.storeGet(this.id, [...keys], callback),
+    );
+    return values.map((value) => value ?? undefined);
+  }
+
+  /** Adds to a number, 0 at first, and returns the sum. */
+  add(key: string, amount: number): Promise<number> {
+    return this.#call<number>((callback) => binding.storeAdd(this.id, key, amount, callback));
+  }
+
+  /**
+   * Sets a key to `desired` if its value is `expected` (undefined: if it is not there).
+   * @returns its value after that
+   */
+  compareSet(key: string, expected: string | undefined, desired: string): Promise<string> {
+    return this.#call<string>((callback) =>
+      binding.storeCompareSet(this.id, key, expected ?? '', desired, callback),
+    );
+  }
+
+  /** Waits, without blocking, until `key` is there; `check` is called in between and may throw. */
+  async waitFor(key: string, check: () => void | Promise<void>): Promise<string> {
+    for (;;) {
+      const [value] = await this.get([key]);
+      if (value !== undefined) return value;
+      await check();
+      await new Promise((resolve) => setTimeout(resolve, pollMilliseconds));
+    }
+  }
+
+  /** Adds 1 to a key at every interval, from a thread of its own, as long as this process lives. */
+  beat(key: string, intervalSeconds: number): void {
+    ok(binding.storeBeat(this.id, key, Math.ceil(1000 * intervalSeconds)));
+  }
+
+  close(): void {
+    ok(binding.storeClose(this.id));
+  }
+
+  #call<T>(start: (callback: Callback<T>) => true | undefined): Promise<T> {
+    const { host, port, timeoutSeconds } = this.options;
+    return called<T>(`the store of rank 0 at ${host}:${port}`, timeoutSeconds, start);
+  }
+}
