@@ -23,7 +23,7 @@ import { CompressionError } from './error';
 
 type LoopOptions = Pick<
   TrainOptions<unknown>,
-  'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
+  'group' | 'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
 >;
 
 export interface FinetuneOptions extends OptimizerOptions, TranslationOptions, LoopOptions {
@@ -69,7 +69,8 @@ export async function finetune(
   for (const [name, parameter] of ctc?.namedParameters() ?? []) {
     parameters.set(`ctc.${name}`, parameter);
   }
-  const task = new TranslationTask(items, features, model, options, ctc, lengths);
+  const { group } = options;
+  const task = new TranslationTask(items, features, model, options, ctc, lengths, group);
   const measure = stepMetrics(task.stepsPerEpoch);
   model.train();
   model.gradientCheckpointing = options.gradientCheckpointing ?? false;

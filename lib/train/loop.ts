@@ -2,7 +2,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { warn } from '../errors';
 import { backward, discardCheckpoints, optim, scope, type Tensor } from '../torch';
+import type { ProcessGroup } from '../torch/distributed';
 import { loadCheckpoint, saveCheckpoint, type CheckpointOptions } from './checkpoint';
+import { addTo, DataParallel, type Sums } from './data-parallel';
 import { TrainingError } from './error';
 import type { OptimizerName } from './optimizers';
 import { scheduleFactor, type ScheduleName } from './schedule';
@@ -56,6 +58,11 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
   /** Hears of damaged checkpoints that were passed over; Node's own warning unless given. */
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
+  /**
+   * Processes that train together. Each gives its own share of a step's micro-batches; losses and
+   * gradients are summed over all. The first one's parameters and checkpoints count.
+   */
+  group?: ProcessGroup;
   /** Where checkpoints are kept, how many, and how often one is written. */
   state?: CheckpointOptions;
 }
@@ -68,33 +75,42 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
  * good step
  */
 export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> {
-  const { parameters, steps, state, signal } = options;
+  const { parameters, steps, state, signal, group } = options;
   const Optimizer = options.optimizer === 'adamw8bit' ? optim.AdamW8bit : optim.AdamW;
   const optimizer = new Optimizer(parameterGroups(options), options);
+  const parallel =
+    group === undefined || group.size === 1 ? undefined : new DataParallel(group, parameters);
   try {
     let step = 0;
-    if (state !== undefined) {
-      step = await loadCheckpoint(state, parameters, optimizer, options.onWarning ?? warn);
+    // Of several ranks one reads and writes.
+    const own = (group?.rank ?? 0) === 0 ? state : undefined;
+    if (own !== undefined) {
+      step = await loadCheckpoint(own, parameters, optimizer, options.onWarning ?? warn);
     }
+    if (parallel !== undefined) step = await parallel.beginAt(step, optimizer);
     options.onResume?.(step);
     let saved = step;
     const save = async (): Promise<void> => {
-      if (state === undefined || saved === step) return;
+      if (own === undefined || saved === step) return;
       options.onSave?.(step);
-      await saveCheckpoint(state, parameters, optimizer, step);
+      await saveCheckpoint(own, parameters, optimizer, step);
       saved = step;
     };
+    let stopped = parallel === undefined && (signal?.aborted ?? false);
     while (step < steps) {
-      if (signal?.aborted) {
+      if (stopped) {
         await save();
-        signal.throwIfAborted();
+        signal?.throwIfAborted();
+        throw new DOMException('another rank was interrupted', 'AbortError');
       }
-      const at = step;
-      await options.prepare?.(at);
-      await options.onStep?.(scope(() => trainStep(options, optimizer, at)));
+      await options.prepare?.(step);
+      const entry = await trainStep(options, optimizer, step, parallel);
+      await options.onStep?.(entry);
       step++;
       if (step % (state?.everySteps ?? Infinity) === 0 || step === steps) await save();
       await setImmediate();
+      // Ranks must stop at the same step.
+      stopped = parallel === undefined ? (signal?.aborted ?? false) : parallel.stopped;
     }
   } catch (error) {
     // What a step left unfinished must not reach a later run.
@@ -102,6 +118,7 @@ export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> 
     optimizer.zeroGrad();
     throw error;
   } finally {
+    parallel?.close();
     optimizer.dispose();
   }
 }
@@ -120,24 +137,69 @@ function checkFinite(
   );
 }
 
-function trainStep<Micro>(
+async function trainStep<Micro>(
   options: TrainOptions<Micro>,
   optimizer: optim.Optimizer,
   step: number,
-): TrainingLogEntry {
+  parallel: DataParallel | undefined,
+): Promise<TrainingLogEntry> {
   const started = performance.now();
-  let total = 0;
-  const sums: Record<string, number> = {};
-  for (const micro of options.microBatches(step)) {
+  let sums = scope(() => accumulate(options, step, parallel));
+  if (parallel !== undefined) {
+    sums = await parallel.sum(sums, options.signal?.aborted ?? false);
+    checkFinite('loss', sums.loss, step, options);
+  }
+  const { learningRate, gradNorm } = scope(() => update(options, optimizer, step));
+  const seconds = (performance.now() - started) / 1000;
+  const { loss, ...metrics } = sums;
+  return {
+    step: step + 1,
+    steps: options.steps,
+    loss,
+    learningRate,
+    gradNorm,
+    seconds,
+    ...metrics,
+  };
+}
+
+/** Forward and backward of a step; returns the loss and what else is to be logged. */
+function accumulate<Micro>(
+  options: TrainOptions<Micro>,
+  step: number,
+  parallel: DataParallel | undefined,
+): Sums {
+  const sums: Sums = { loss: 0 };
+  for (const { item, last } of marked(options.microBatches(step))) {
     scope(() => {
-      const { loss, metrics = {} } = options.loss(micro, step);
+      const { loss, metrics = {} } = options.loss(item, step);
       const value = loss.item();
-      checkFinite('loss', value, step, options);
-      total += value;
-      for (const [name, number] of Object.entries(metrics)) sums[name] = (sums[name] ?? 0) + number;
+      // Of several ranks one alone must not stop.
+      if (parallel === undefined) checkFinite('loss', value, step, options);
+      addTo(sums, { loss: value, ...metrics });
+      if (last) parallel?.beforeLastBackward();
       backward(loss);
     });
   }
+  return sums;
+}
+
+/** Items, with the last one marked. */
+function* marked<T>(items: Iterable<T>): Iterable<{ item: T; last: boolean }> {
+  let before: { item: T } | undefined;
+  for (const item of items) {
+    if (before !== undefined) yield { ...before, last: false };
+    before = { item };
+  }
+  if (before !== undefined) yield { ...before, last: true };
+}
+
+/** The optimiser's step with the gradients that are there. */
+function update<Micro>(
+  options: TrainOptions<Micro>,
+  optimizer: optim.Optimizer,
+  step: number,
+): { learningRate: number; gradNorm: number } {
   const factor = scheduleFactor(
     options.schedule ?? 'cosine',
     step,
@@ -151,16 +213,7 @@ function trainStep<Micro>(
   checkFinite('norm of the gradient', gradNorm, step, options);
   optimizer.step(learningRate);
   optimizer.zeroGrad();
-  const seconds = (performance.now() - started) / 1000;
-  return {
-    step: step + 1,
-    steps: options.steps,
-    loss: total,
-    learningRate,
-    gradNorm,
-    seconds,
-    ...sums,
-  };
+  return { learningRate, gradNorm };
 }
 
 function parameterGroups<Micro>(options: TrainOptions<Micro>): optim.ParameterGroup[] {

@@ -14,7 +14,15 @@ import {
   type Example,
   type Qwen2Audio,
 } from '../qwen2-audio';
-import { autocast, functional as F, nn, tensor, type Generator, type Tensor } from '../torch';
+import {
+  autocast,
+  functional as F,
+  manualSeed,
+  nn,
+  tensor,
+  type Generator,
+  type Tensor,
+} from '../torch';
 import { instructionOf, transcribe, type Features, type Task } from './examples';
 
 /** An utterance and the texts to learn from it. */
@@ -45,6 +53,19 @@ export interface TranslationOptions {
   bf16?: boolean;
   /** Each layer keeps its input alone and runs again in backward (Chen et al. 2016). */
   gradientCheckpointing?: boolean;
+}
+
+/** The part of each step's utterances that is one rank's. */
+export interface Share {
+  rank: number;
+  size: number;
+}
+
+/** An utterance as it is heard in a step, with what is asked about it. */
+interface Clip {
+  utterance: Utterance;
+  mel: LogMel;
+  examples: Example[];
 }
 
 interface MicroBatch {
@@ -104,6 +125,7 @@ export class TranslationTask {
     readonly options: TranslationOptions,
     readonly ctc: CtcHead | undefined,
     lengths: readonly number[] = items.map(({ utterance }) => features.get(utterance).frames),
+    readonly share: Share = { rank: 0, size: 1 },
   ) {
     this.#lengths = lengths;
     this.#blocks = blocksOf(items, features);
@@ -117,8 +139,32 @@ export class TranslationTask {
   }
 
   *microBatches(step: number): Iterable<MicroBatch> {
-    const { batchSize, microBatchSize = batchSize } = this.options;
+    const { rank, size } = this.share;
+    if (size > 1) {
+      // Dropout is each rank's own, and a function of the step: a resume may have other ranks.
+      const random = seededRandom(`dropout ${this.options.seed} ${step} ${rank}`);
+      manualSeed(Math.floor(2 ** 32 * random.next()));
+    }
     const clips = this.#clipsOf(step);
+    // Every rank knows what the others learn: the loss is divided by the targets of the whole step.
+    const ranks = Array.from({ length: size }, (_, owner) =>
+      this.#partsOf(clips.filter((_, i) => i % size === owner)),
+    );
+    const parts = ranks.flat();
+    const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+    const targets = sum(parts.flatMap((part) => part.examples.map(learnt)));
+    const transcriptTokens = sum(
+      parts.flatMap((part) => part.transcripts.map((ids) => ids.length)),
+    );
+    for (const { examples, transcripts } of ranks[rank]!) {
+      const tokens = sum(examples.map(({ inputIds }) => inputIds.length));
+      yield { batch: this.#collate(examples), tokens, targets, transcripts, transcriptTokens };
+    }
+  }
+
+  /** Micro-batches of some clips. */
+  #partsOf(clips: readonly Clip[]): { examples: Example[]; transcripts: number[][] }[] {
+    const { batchSize, microBatchSize = batchSize } = this.options;
     const parts: { examples: Example[]; transcripts: number[][] }[] = [];
     for (let at = 0; at < clips.length; at += microBatchSize) {
       const part = clips.slice(at, at + microBatchSize);
@@ -131,19 +177,11 @@ export class TranslationTask {
         transcripts: [...transcripts.values()],
       });
     }
-    const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
-    const targets = sum(parts.flatMap((part) => part.examples.map(learnt)));
-    const transcriptTokens = sum(
-      parts.flatMap((part) => part.transcripts.map((ids) => ids.length)),
-    );
-    for (const { examples, transcripts } of parts) {
-      const tokens = sum(examples.map(({ inputIds }) => inputIds.length));
-      yield { batch: this.#collate(examples), tokens, targets, transcripts, transcriptTokens };
-    }
+    return parts;
   }
 
   /** A step's utterances as they are heard in it, with what is asked about them. */
-  #clipsOf(step: number): { utterance: Utterance; mel: LogMel; examples: Example[] }[] {
+  #clipsOf(step: number): Clip[] {
     const { seed, transcribeRate = 1 } = this.options;
     const random = seededRandom(`step ${seed} ${step}`);
     const clips = this.#itemsOf(step).map((item) => {
