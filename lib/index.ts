@@ -55,5 +55,6 @@ export * as metrics from './metrics';
 export * as train from './train';
 export * as compress from './compress';
 export * as pipeline from './pipeline';
+export * as ranks from './ranks';
 export * as report from './report';
 export * as notebook from './notebook';

@@ -7,6 +7,7 @@ import type { Utterance } from '../data';
 import { warn } from '../errors';
 import { JsonLines } from '../json-lines';
 import type { Qwen2Audio } from '../qwen2-audio';
+import { leads, shareWork, type Ranks } from '../ranks';
 import type { Features } from '../train/examples';
 import { CandidateScorer, noLayer } from './candidate-scorer';
 import { CompressionError } from './error';
@@ -48,6 +49,8 @@ export interface ImportanceOptions {
    */
   fingerprint: string;
   signal?: AbortSignal;
+  /** Candidates are handed out to them; the result is the same for any number. */
+  ranks?: Ranks;
   onProgress?: (done: number, total: number) => void;
   /** Hears of a damaged line of the trace; Node's own warning unless given. */
   onWarning?: (message: string) => void;
@@ -150,35 +153,34 @@ export async function searchLayers(
   const count = model.layers.length;
   const open = checkRemoval(count, options);
   const trace = new JsonLines<TraceLine>(options.trace, true);
-  const known = readTrace(trace, options);
+  // The trace is the leader's; the others hear of it what they need.
+  const known = leads(options.ranks) ? readTrace(trace, options) : new Map<string, Candidate>();
   await features.load(dev);
   const scorer = await CandidateScorer.prepare(model, features, dev, languages, options);
   const total = candidateCount(open.length, options.remove) + 1;
   let done = 0;
   try {
-    const scoreOf = async (iteration: number, layer: number): Promise<Candidate> => {
-      let candidate: Candidate | undefined = known.get(`${iteration} ${layer}`);
-      if (candidate === undefined) {
-        candidate = { layer, ...(await scorer.score(layer)) };
-        if (!Number.isFinite(candidate.score)) {
-          throw new CompressionError(
-            `the score without layer ${layer} is ${candidate.score}; look for damaged weights`,
-          );
-        }
-        trace.append({ fingerprint: options.fingerprint, iteration, ...candidate });
-      }
-      options.onProgress?.(++done, total);
-      return candidate;
+    const scoresOf = (iteration: number, layers: readonly number[]): Promise<Candidate[]> => {
+      const before = layers.map((layer) => known.get(`${iteration} ${layer}`));
+      const entries = [...before.entries()].filter(([, candidate]) => candidate !== undefined);
+      return shareWork(options.ranks, layers.length, (i) => score(scorer, layers[i]!), {
+        known: new Map(entries) as Map<number, Candidate>,
+        onResult: (i, candidate) => {
+          if (before[i] === undefined && leads(options.ranks)) {
+            trace.append({ fingerprint: options.fingerprint, iteration, ...candidate });
+          }
+          options.onProgress?.(++done, total);
+        },
+        signal: options.signal,
+      });
     };
     let kept = Array.from({ length: count }, (_, i) => i);
-    const full = await scoreOf(0, noLayer);
+    const [full] = await scoresOf(0, [noLayer]);
     const iterations: Iteration[] = [];
     for (let iteration = 1; iteration <= options.remove; iteration++) {
-      const candidates: Candidate[] = [];
       scorer.startFrom(kept);
-      for (const layer of kept.filter((l) => open.includes(l))) {
-        candidates.push(await scoreOf(iteration, layer));
-      }
+      const layers = kept.filter((l) => open.includes(l));
+      const candidates = await scoresOf(iteration, layers);
       const best = candidates.reduce((a, b) => (b.score > a.score ? b : a));
       kept = kept.filter((layer) => layer !== best.layer);
       iterations.push({ removed: best.layer, candidates });
@@ -186,12 +188,20 @@ export async function searchLayers(
     return {
       removed: iterations.map((iteration) => iteration.removed),
       kept,
-      fullScore: full.score,
+      fullScore: full!.score,
       iterations,
     };
   } finally {
     scorer.dispose();
   }
+}
+
+async function score(scorer: CandidateScorer, layer: number): Promise<Candidate> {
+  const candidate = { layer, ...(await scorer.score(layer)) };
+  if (Number.isFinite(candidate.score)) return candidate;
+  throw new CompressionError(
+    `the score without layer ${layer} is ${candidate.score}; look for damaged weights`,
+  );
 }
 
 /** Whether a file is the trace of a search with this fingerprint, so that one can go on from it. */

@@ -10,6 +10,7 @@ import {
   type PromptState,
   type Qwen2Audio,
 } from '../qwen2-audio';
+import { shareWork, type Ranks } from '../ranks';
 import { keep, scope, type Tensor } from '../torch';
 import { instructionOf, type Features, type Task } from '../train/examples';
 
@@ -18,6 +19,8 @@ export interface TranslateOptions {
   /** Rows decoded together. */
   batchSize: number;
   signal?: AbortSignal;
+  /** Batches are handed out to them; each has all translations in the end. */
+  ranks?: Ranks;
   onProgress?: (done: number, total: number) => void;
 }
 
@@ -165,10 +168,10 @@ export async function translateSplit(
   options: TranslateOptions,
 ): Promise<TranslatedSplit> {
   const frames = await features.lengths(utterances);
-  const { batchSize, onProgress, signal } = options;
+  const { batchSize, onProgress, ranks, signal } = options;
   const total = utterances.length;
   onProgress?.(0, total);
-  const order = readingOrder(features.corpus, utterances, frames);
+  let order = readingOrder(features.corpus, utterances, frames);
   const result: TranslatedSplit = {
     texts: new Array<string>(total),
     tokenIds: new Array<number[]>(total),
@@ -176,29 +179,49 @@ export async function translateSplit(
     seconds: 0,
     generatedTokens: 0,
   };
-  for (let at = 0; at < total; at += batchesAhead * batchSize) {
-    const rows = order.slice(at, at + batchesAhead * batchSize);
-    const part = rows.map((row) => utterances[row]!);
+  const rowsAhead = batchesAhead * batchSize;
+  // Ranks take a batch at a time, so that none waits long for the last one: of the very batches that
+  // one process makes.
+  const rowsAtOnce = ranks === undefined ? rowsAhead : batchSize;
+  if (ranks !== undefined) order = sortedInParts(order, rowsAhead, frames);
+  const rowsOf = (item: number): number[] =>
+    order.slice(item * rowsAtOnce, (item + 1) * rowsAtOnce);
+  let done = 0;
+  const translatePart = async (item: number): Promise<TranslatedSplit> => {
+    const part = rowsOf(item).map((row) => utterances[row]!);
     await features.load(part, { quiet: true });
     const audio = await EncodedSplit.encode(model, features, part, { batchSize, signal });
     let prompts: PromptSet | undefined;
     try {
       prompts = new PromptSet(audio, task);
-      const translated = await prompts.translate(model, {
-        ...options,
-        onProgress: (done) => onProgress?.(at + done, total),
-      });
-      for (const [i, row] of rows.entries()) {
-        result.texts[row] = translated.texts[i]!;
-        result.tokenIds[row] = translated.tokenIds[i]!;
-        result.finished[row] = translated.finished[i]!;
-      }
-      result.seconds += translated.seconds;
-      result.generatedTokens += translated.generatedTokens;
+      const inPart = (rows: number): void => onProgress?.(done + rows, total);
+      const own = ranks === undefined ? inPart : undefined;
+      return await prompts.translate(model, { ...options, onProgress: own });
     } finally {
       prompts?.dispose();
       audio.dispose();
     }
-  }
+  };
+  const onResult = (item: number, part: TranslatedSplit): void => {
+    const rows = rowsOf(item);
+    for (const [i, row] of rows.entries()) {
+      result.texts[row] = part.texts[i]!;
+      result.tokenIds[row] = part.tokenIds[i]!;
+      result.finished[row] = part.finished[i]!;
+    }
+    result.seconds += part.seconds;
+    result.generatedTokens += part.generatedTokens;
+    done += rows.length;
+    if (ranks !== undefined) onProgress?.(done, total);
+  };
+  const items = Math.ceil(total / rowsAtOnce);
+  await shareWork(ranks, items, translatePart, { onResult, signal });
   return result;
+}
+
+/** Each part by length, as an {@link EncodedSplit} of it would have it. */
+function sortedInParts(order: readonly number[], size: number, frames: readonly number[]): number[] {
+  const parts: number[][] = [];
+  for (let at = 0; at < order.length; at += size) parts.push(order.slice(at, at + size));
+  return parts.flatMap((part) => part.sort((a, b) => frames[a]! - frames[b]!));
 }

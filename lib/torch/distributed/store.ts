@@ -19,11 +19,16 @@ export interface StoreOptions {
  * and written by all. No key may have the empty text.
  */
 export class TcpStore {
+  /** How long a call may take; opening has a limit of its own. */
+  callSeconds: number;
+
   private constructor(
     /** @internal */
     readonly id: number,
     readonly options: StoreOptions,
-  ) {}
+  ) {
+    this.callSeconds = options.timeoutSeconds;
+  }
 
   /** @throws DistributedError if nobody answers there in time, or the port is taken */
   static async open(options: StoreOptions): Promise<TcpStore> {
@@ -69,7 +74,7 @@ export class TcpStore {
   }
 
   /** Waits, without blocking, until `key` is there; `check` is called in between and may throw. */
-  async waitFor(key: string, check: () => void | Promise<void>): Promise<string> {
+  async waitFor(key: string, check: () => unknown): Promise<string> {
     for (;;) {
       const [value] = await this.get([key]);
       if (value !== undefined) return value;
@@ -88,7 +93,7 @@ export class TcpStore {
   }
 
   #call<T>(start: (callback: Callback<T>) => true | undefined): Promise<T> {
-    const { host, port, timeoutSeconds } = this.options;
-    return called<T>(`the store of rank 0 at ${host}:${port}`, timeoutSeconds, start);
+    const { host, port } = this.options;
+    return called<T>(`the store of rank 0 at ${host}:${port}`, this.callSeconds, start);
   }
 }
