@@ -47,6 +47,7 @@ function withAutocast<T>(enabled: boolean, body: () => T): T {
   }
 }
 
+/** Whether operations are recorded for autograd: outside of {@link noGrad}. */
 export function isGradEnabled(): boolean {
   return binding.isGradEnabled();
 }

@@ -9,6 +9,7 @@ import { binding, TorchError } from './binding';
 import { scope } from './scope';
 import { Tensor } from './tensor';
 
+/** How much of the logits may be in memory. */
 export interface ChunkOptions {
   /** Tokens whose logits are held at once; default: 8 million logits. */
   chunkSize?: number;
@@ -76,6 +77,7 @@ export function headCrossEntropySum(
   return losses.reduce((sum, loss) => sum.add(loss));
 }
 
+/** Which divergence, and of which distributions. */
 export interface DivergenceOptions extends ChunkOptions {
   /**
    * With the teacher's distribution p and the student's q: `forward` is KL(p‖q), which covers all

@@ -2,6 +2,7 @@ import { binding, ok } from './binding';
 import { dtypeCode, type DType } from './dtype';
 import { Tensor, TorchError, type TypedArray } from './tensor';
 
+/** What a new tensor is; float32 on the CPU by default, or as the function says. */
 export interface TensorOptions {
   dtype?: DType;
   device?: string;
@@ -86,15 +87,19 @@ function optionsOf(options: TensorOptions): [number, string] {
   return [dtypeCode(options.dtype ?? 'float32'), options.device ?? 'cpu'];
 }
 
+/** A tensor whose values are not set: whatever was in the memory. */
 export function empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
   return Tensor.from(binding.empty(shape, ...optionsOf(options)));
 }
+/** A tensor of zeros. */
 export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
   return Tensor.from(binding.zeros(shape, ...optionsOf(options)));
 }
+/** A tensor of ones. */
 export function ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
   return Tensor.from(binding.ones(shape, ...optionsOf(options)));
 }
+/** A tensor in which every element is `value`. */
 export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
   return Tensor.from(binding.full(shape, value, ...optionsOf(options)));
 }
@@ -107,17 +112,21 @@ export function arange(
   const [dtype, device] = optionsOf({ dtype: 'int64', ...options });
   return Tensor.from(binding.arange(start, end, options.step ?? 1, dtype, device));
 }
+/** Zeros of the shape, dtype and device of `a`. */
 export function zerosLike(a: Tensor): Tensor {
   return zeros(a.shape, { dtype: a.dtype, device: a.device });
 }
+/** Tensors one after another along an existing dimension; the other sizes must agree. */
 export function cat(tensors: readonly Tensor[], dim: number = 0): Tensor {
   const ids = tensors.map((t) => t.id);
   return Tensor.from(binding.cat(ids, dim));
 }
+/** Tensors of one shape along a new dimension `dim`. */
 export function stack(tensors: readonly Tensor[], dim: number = 0): Tensor {
   const ids = tensors.map((t) => t.id);
   return Tensor.from(binding.stack(ids, dim));
 }
+/** `a` where `condition` (bool) is true, `b` elsewhere; all broadcast. */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   return Tensor.from(binding.where(condition.id, a.id, b.id));
 }
@@ -126,9 +135,11 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
 export function numThreads(): number {
   return binding.getNumThreads();
 }
+/** Sets the threads that libtorch uses inside an operation, at least 1. */
 export function setNumThreads(n: number): void {
   ok(binding.setNumThreads(n));
 }
+/** The version of libtorch that the addon was built against, as `2.13.0`. */
 export function torchVersion(): string {
   return binding.torchVersion();
 }

@@ -10,6 +10,7 @@ export const dtypes = [
   'float64',
 ] as const;
 
+/** The name of an element type, as PyTorch has it. */
 export type DType = (typeof dtypes)[number];
 
 /** Bytes of one element. */

@@ -24,6 +24,7 @@ export function conv1d(
 export function avgPool1d(x: Tensor, kernel: number, stride: number = kernel): Tensor {
   return Tensor.from(binding.avgPool1d(x.id, kernel, stride));
 }
+/** Normalises the last dimensions, those of `shape`, to mean 0 and variance 1 (Ba et al. 2016). */
 export function layerNorm(
   x: Tensor,
   shape: readonly number[],
@@ -33,6 +34,9 @@ export function layerNorm(
 ): Tensor {
   return Tensor.from(binding.layerNorm(x.id, shape, weight?.id ?? 0, bias?.id ?? 0, eps));
 }
+/**
+ * Divides the last dimensions, those of `shape`, by their root mean square (Zhang & Sennrich 2019).
+ */
 export function rmsNorm(
   x: Tensor,
   shape: readonly number[],
@@ -41,9 +45,11 @@ export function rmsNorm(
 ): Tensor {
   return Tensor.from(binding.rmsNorm(x.id, shape, weight?.id ?? 0, eps));
 }
+/** Exponentials along `dim`, divided by their sum. */
 export function softmax(x: Tensor, dim: number = -1): Tensor {
   return Tensor.from(binding.softmax(x.id, dim));
 }
+/** The logarithm of {@link softmax}, without its loss of precision. */
 export function logSoftmax(x: Tensor, dim: number = -1): Tensor {
   return Tensor.from(binding.logSoftmax(x.id, dim));
 }
@@ -51,6 +57,7 @@ export function logSoftmax(x: Tensor, dim: number = -1): Tensor {
 export function gelu(x: Tensor): Tensor {
   return Tensor.from(binding.gelu(x.id));
 }
+/** x sigmoid(x), elementwise. */
 export function silu(x: Tensor): Tensor {
   return Tensor.from(binding.silu(x.id));
 }
@@ -61,7 +68,8 @@ export function swiglu(gate: Tensor, up: Tensor): Tensor {
 /**
  * x cos + swap(x) sin, where `swap` exchanges the halves of a head (Su et al. 2021).
  * @param x [batch, heads, time, headDim]
- * @param cos,sin [batch or 1, 1, time, headDim]; the sine of the first half is negated
+ * @param cos [batch or 1, 1, time, headDim]
+ * @param sin as cos; that of the first half is negated
  */
 export function rotary(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   return Tensor.from(binding.rotary(x.id, cos.id, sin.id));
@@ -80,9 +88,11 @@ export function lowRankUpdate(
 ): Tensor {
   return Tensor.from(binding.lowRankUpdate(result.id, x.id, a.id, b.id, scale));
 }
+/** Elements below 0 become 0. */
 export function relu(x: Tensor): Tensor {
   return Tensor.from(binding.relu(x.id));
 }
+/** While `training`, zeroes elements with probability `p` and scales the rest by 1 / (1 - p). */
 export function dropout(x: Tensor, p: number, training: boolean): Tensor {
   return Tensor.from(binding.dropout(x.id, p, training));
 }
@@ -101,11 +111,15 @@ export function cacheAppend(
   return [new Tensor(ids[0]!), new Tensor(ids[1]!)];
 }
 
+/** Which keys each query attends to, and how. */
 export interface AttentionOptions {
   /** bool (true = attend) or additive; broadcast to [batch, heads, queries, keys]. */
   mask?: Tensor;
+  /** Probability with which an attention weight is zeroed; default 0. */
   dropoutP?: number;
+  /** Position i attends to positions up to i alone; default false. */
   causal?: boolean;
+  /** Scores are multiplied by it before the softmax, usually 1 / sqrt(headDim). */
   scale: number;
 }
 

@@ -19,10 +19,15 @@ export class Generator {
     ok(binding.seedGenerator(this.index, seed));
   }
 
+  /** The whole state, as bytes that `setState` takes. */
   getState(): Uint8Array {
     return readState(this.index);
   }
 
+  /**
+   * Goes on from a state that `getState` gave.
+   * @throws TorchError if it is none.
+   */
   setState(state: Uint8Array): void {
     writeState(this.index, state);
   }
@@ -50,9 +55,14 @@ function writeState(index: number, bytes: Uint8Array): void {
 export function manualSeed(seed: number): void {
   ok(binding.manualSeed(seed));
 }
+/** The state of the default generator, as torch.get_rng_state. */
 export function getRngState(): Uint8Array {
   return readState(DEFAULT);
 }
+/**
+ * Puts the default generator into a state that `getRngState` gave.
+ * @throws TorchError if it is none.
+ */
 export function setRngState(state: Uint8Array): void {
   writeState(DEFAULT, state);
 }

@@ -46,6 +46,7 @@ export class SafetensorsFile {
     return [...this.#tensors.keys()];
   }
 
+  /** Whether there is a tensor of this name. */
   has(name: string): boolean {
     return this.#tensors.has(name);
   }
@@ -86,6 +87,7 @@ export class SafetensorsFile {
     this.#fd = undefined;
   }
 
+  /** `close()`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

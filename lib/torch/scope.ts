@@ -12,6 +12,7 @@ export class ScopeError extends PareError {}
 
 /** Anything that owns tensors and wants to leave a scope with them, such as a Module. */
 export interface TensorOwner {
+  /** All tensors that leave a scope with it. */
   ownedTensors(): Iterable<Tensor>;
 }
 

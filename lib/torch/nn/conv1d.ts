@@ -5,10 +5,12 @@ import type { Tensor } from '../tensor';
 import { uniform } from './linear';
 import { Module } from './module';
 
+/** Stride (default 1) and padding (zeros on both sides, default 0), and how weights begin. */
 export interface Conv1dOptions {
   stride?: number;
   padding?: number;
   dtype?: DType;
+  /** Kaiming-uniform start, as PyTorch's; without a generator the weights are uninitialised. */
   generator?: Generator;
 }
 
@@ -33,6 +35,7 @@ export class Conv1d extends Module {
     this.bias = uniform([outChannels], bound, options);
   }
 
+  /** x [batch, in, time] gives [batch, out, floor((time + 2 padding - kernel) / stride) + 1]. */
   forward(x: Tensor): Tensor {
     return conv1d(x, this.weight, this.bias, this.stride, this.padding);
   }

@@ -8,6 +8,7 @@ export class Dropout extends Module {
     super();
   }
 
+  /** x itself outside of training. */
   forward(x: Tensor): Tensor {
     return this.training && this.p > 0 ? dropout(x, this.p, true) : x;
   }

@@ -25,6 +25,7 @@ export class Embedding extends Module {
     );
   }
 
+  /** ids [...] give [..., embeddingDim]. */
   forward(ids: Tensor): Tensor {
     return embedding(this.weight, ids);
   }

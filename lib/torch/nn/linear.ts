@@ -6,6 +6,7 @@ import type { DType } from '../dtype';
 import type { Tensor } from '../tensor';
 import { Module, parameter } from './module';
 
+/** Whether there is a bias (default), the dtype (float32), and how weights begin. */
 export interface LinearOptions {
   bias?: boolean;
   dtype?: DType;
@@ -29,6 +30,7 @@ export class Linear extends Module {
     this.bias = options.bias === false ? undefined : make([outFeatures]);
   }
 
+  /** x [..., inFeatures] gives [..., outFeatures]. */
   forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
   }

@@ -7,6 +7,7 @@ import { Tensor } from '../tensor';
 /** A state dict and a module do not fit. */
 export class StateDictError extends PareError {}
 
+/** Tensors by their full names; those of the module themselves, not copies. */
 export type StateDict = Map<string, Tensor>;
 
 /** The Hugging Face name of a property: `qProj` is `q_proj`, `layers` stays. */
@@ -65,6 +66,7 @@ export abstract class Module implements TensorOwner {
     for (const entry of this.namedTensors()) if (entry[1].requiresGrad) yield entry;
   }
 
+  /** The tensors that training changes, without their names. */
   parameters(): Tensor[] {
     return Array.from(this.namedParameters(), ([, parameter]) => parameter);
   }
@@ -74,6 +76,7 @@ export abstract class Module implements TensorOwner {
     for (const [, value] of this.namedTensors()) yield value;
   }
 
+  /** Parameters and persistent buffers by their full names, in the order of the properties. */
   stateDict(): StateDict {
     return new Map(this.namedTensors());
   }
@@ -106,11 +109,13 @@ export abstract class Module implements TensorOwner {
     );
   }
 
+  /** Training mode for all modules from here down: dropout and gradient checkpointing need it. */
   train(mode: boolean = true): this {
     for (const [, module] of this.namedModules()) module.training = mode;
     return this;
   }
 
+  /** The opposite of {@link train}. */
   eval(): this {
     return this.train(false);
   }
@@ -129,6 +134,7 @@ export abstract class Module implements TensorOwner {
     for (const [, value] of this.namedTensors()) value.dispose();
   }
 
+  /** `dispose()`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

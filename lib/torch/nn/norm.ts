@@ -4,6 +4,7 @@ import { layerNorm, rmsNorm } from '../functional';
 import type { Tensor } from '../tensor';
 import { Module, parameter } from './module';
 
+/** Layer normalisation over the last dimension, with weight and bias (Ba et al. 2016). */
 export class LayerNorm extends Module {
   weight: Tensor;
   bias: Tensor;
@@ -18,6 +19,7 @@ export class LayerNorm extends Module {
     this.bias = parameter(zeros([size], { dtype }));
   }
 
+  /** x [..., size] gives the same shape. */
   forward(x: Tensor): Tensor {
     return layerNorm(x, [this.size], this.weight, this.bias, this.eps);
   }
@@ -36,6 +38,7 @@ export class RMSNorm extends Module {
     this.weight = parameter(ones([size], { dtype }));
   }
 
+  /** x [..., size] gives the same shape. */
   forward(x: Tensor): Tensor {
     return rmsNorm(x, [this.size], this.weight, this.eps);
   }

@@ -5,11 +5,13 @@ import type { Tensor } from '../tensor';
 /** Optimiser state and parameters do not fit. */
 export class OptimizerError extends PareError {}
 
+/** Parameters by name with their own weight decay (decoupled, a factor of the learning rate). */
 export interface ParameterGroup {
   parameters: ReadonlyMap<string, Tensor>;
   weightDecay: number;
 }
 
+/** Decay of both moments, default 0.9 and 0.999, and what is added to the divisor, 1e-8. */
 export interface AdamWOptions {
   betas?: readonly [number, number];
   eps?: number;
@@ -26,6 +28,7 @@ export abstract class Optimizer {
   /** All that a resume needs, by `<parameter>.<state>`; the tensors themselves, not copies. */
   abstract stateDict(): Map<string, Tensor>;
 
+  /** Drops all gradients, so that the next backward pass begins anew. */
   zeroGrad(): void {
     zeroGrad(this.parameters);
   }
