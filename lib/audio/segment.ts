@@ -3,6 +3,7 @@ import { AudioError } from './error';
 import { frameLevel, frameSamples, Loudness } from './levels';
 import { concatenate } from './resample';
 
+/** Where a recording is cut, in seconds. */
 export interface SegmentOptions {
   /** Seconds of a segment at most; 30 by default. */
   maxSeconds?: number;

@@ -157,7 +157,7 @@ const integers: Record<number, PcmEncoding> = { 8: 'u8', 16: 's16le', 24: 's24le
 const floats: Record<number, PcmEncoding> = { 32: 'f32le', 64: 'f64le' };
 
 /**
- * A mono wave file of 16-bit integers, which {@link WavDecoder} reads again. Samples outside [-1, 1)
+ * A mono wave file of 16-bit integers, which `decodeAudio` reads again. Samples outside [-1, 1)
  * are clipped.
  */
 export function encodeWav(samples: Float32Array, rate: number): Uint8Array {

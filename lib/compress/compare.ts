@@ -32,6 +32,7 @@ export interface ComparisonTable extends SystemComparison {
   language: string | null;
 }
 
+/** The systems on every test set that all of them were evaluated on. */
 export interface EvaluationComparison {
   tables: ComparisonTable[];
   /** Test sets that not all systems were evaluated on. */

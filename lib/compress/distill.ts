@@ -12,6 +12,7 @@ export interface DistillationFilter {
   minChrf?: number;
 }
 
+/** A teacher's translations that are worth training on, and how many were dropped why. */
 export interface DistilledTargets {
   /** A text for each utterance, or undefined where none was worth keeping. */
   texts: (string | undefined)[];

@@ -7,6 +7,7 @@ import { CompressionError } from './error';
 import { type MetricKey, metricKeys } from './metric-keys';
 import { translateSplit, type TranslateOptions } from './translate';
 
+/** A metric's value on one test set, with its uncertainty and sacreBLEU's signature. */
 export interface Score {
   /** 0 to 100, exact match too. */
   score: number;
@@ -26,11 +27,16 @@ export interface ScoreComparison {
   pValue: number;
 }
 
+/** Of the resampling behind intervals and p-values; as `bootstrapInterval` unless given. */
 export interface BootstrapOptions {
   samples?: number;
   seed?: number;
 }
 
+/**
+ * The reference translations of utterances, in their order.
+ * @throws CompressionError naming the first utterance without one
+ */
 export function references(utterances: readonly Utterance[], language: string): string[] {
   return utterances.map((utterance) => {
     const reference = utterance.translations[language];
@@ -44,6 +50,10 @@ export function references(utterances: readonly Utterance[], language: string): 
   });
 }
 
+/**
+ * Every metric of an evaluation with its 95 % bootstrap interval.
+ * @throws MetricError when the texts cannot be scored together
+ */
 export function scoreTranslations(
   hypotheses: readonly string[],
   refs: readonly string[],
@@ -58,6 +68,10 @@ export function scoreTranslations(
   return Object.fromEntries(entries) as Record<MetricKey, Score>;
 }
 
+/**
+ * What a student keeps of its teacher's scores by every metric, on the same sentences.
+ * @throws MetricError when the texts cannot be scored together
+ */
 export function compareToTeacher(
   student: readonly string[],
   teacher: readonly string[],

@@ -26,7 +26,9 @@ type LoopOptions = Pick<
   'group' | 'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
 >;
 
+/** How a model is trained on a task: how long, all of it or an adapter, and who hears of it. */
 export interface FinetuneOptions extends OptimizerOptions, TranslationOptions, LoopOptions {
+  /** Passes over the items; 1 by default. */
   epochs?: number;
   /** Instead of `epochs`. */
   steps?: number;

@@ -6,13 +6,16 @@ import { functional as F, noGrad, scope } from '../torch';
 import { instructionOf, type Features } from '../train/examples';
 import { references } from './evaluate';
 
+/** How many utterances at a time, and who hears of the progress. */
 export interface HeldOutOptions {
   /** Utterances heard together, 8 by default; each is asked for all languages at once. */
   batchSize?: number;
   signal?: AbortSignal;
+  /** Hears of the utterances that are done. */
   onProgress?: (done: number, total: number) => void;
 }
 
+/** What a model makes of reference translations that it is shown token by token. */
 export interface HeldOut {
   /** Mean negative log-likelihood of a reference token, in nats; the end token counts. */
   loss: number;

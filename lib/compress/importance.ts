@@ -25,6 +25,7 @@ export type CriterionFunction = (
   language: string,
 ) => number | Promise<number>;
 
+/** How many layers go, by what a candidate is scored, and where the scores are kept. */
 export interface ImportanceOptions {
   /** Layers to remove. */
   remove: number;
@@ -51,11 +52,13 @@ export interface ImportanceOptions {
   signal?: AbortSignal;
   /** Candidates are handed out to them; the result is the same for any number. */
   ranks?: Ranks;
+  /** Hears of candidates scored, the full model included, and of all that there will be. */
   onProgress?: (done: number, total: number) => void;
   /** Hears of a damaged line of the trace; Node's own warning unless given. */
   onWarning?: (message: string) => void;
 }
 
+/** The model without one layer. */
 export interface Candidate {
   layer: number;
   /** Higher is better; a loss is negated. */
@@ -64,11 +67,13 @@ export interface Candidate {
   scores: Record<string, number>;
 }
 
+/** A layer that went for good, and the candidates it was chosen among. */
 export interface Iteration {
   removed: number;
   candidates: Candidate[];
 }
 
+/** The layers to remove, and how the search came to them. */
 export interface ImportanceResult {
   /** Layers in the order of their removal, by their number in the full model. */
   removed: number[];

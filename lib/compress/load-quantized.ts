@@ -3,6 +3,7 @@ import { readConfig, skeleton, type Qwen2Audio } from '../qwen2-audio';
 import { loadNf4, type LoadNf4Options } from '../qwen2-audio/load-nf4';
 import { modulesToQuantize, type QuantizeModelOptions } from './quantize';
 
+/** Which modules are packed, and how the checkpoint is read. */
 export type LoadQuantizedOptions = Omit<QuantizeModelOptions, 'computeDtype'> &
   Omit<LoadNf4Options, 'modules'>;
 

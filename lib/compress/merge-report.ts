@@ -7,6 +7,7 @@
  */
 export type MergedForm = 'adapter' | 'merged' | 'requantized';
 
+/** What one form of a model with an adapter costs and is worth. */
 export interface FormReport {
   form: MergedForm;
   /** Of its weight files, an adapter's included. */
@@ -20,12 +21,14 @@ export interface FormReport {
   tokenAgreement: number | null;
 }
 
+/** Which form to hand over. */
 export interface Recommendation {
   form: MergedForm;
   /** A line for people. */
   reason: string;
 }
 
+/** What a form may lose and still be recommended. */
 export interface RecommendOptions {
   /** Nats per token that a form may lose against the adapter; 0.01, 1 % of perplexity, by default. */
   maxLossIncrease?: number;

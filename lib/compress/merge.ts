@@ -40,6 +40,7 @@ export interface DevSet {
   batchSize?: number;
 }
 
+/** What an adapter is merged into, and where the result is measured. */
 export interface MergeOptions extends CheckpointSource {
   /** Folder of the adapter; the checkpoint's own, in `adapter/`, unless given. */
   adapter?: string;
@@ -47,9 +48,11 @@ export interface MergeOptions extends CheckpointSource {
   quantize?: 'nf4';
   /** Without it, nothing is measured and nothing recommended. */
   dev?: DevSet;
+  /** Hears of utterances read and measured. */
   onProgress?: (label: string, done: number, total: number) => void;
 }
 
+/** What was written, and how it compares with the other forms; the content of merge.json. */
 export interface MergeReport {
   model: string;
   adapter: string;

@@ -7,4 +7,5 @@ export const metricKeys = [
   'chrf++',
   'exact_match',
 ] as const satisfies readonly MetricName[];
+/** One of {@link metricKeys}. */
 export type MetricKey = (typeof metricKeys)[number];

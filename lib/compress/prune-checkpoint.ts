@@ -16,6 +16,7 @@ import {
 } from '../qwen2-audio/write-checkpoint';
 import { CompressionError } from './error';
 
+/** Which layers may go, and how the files are written. */
 export interface PruneOptions extends StreamOptions, CheckpointSource {
   /** Lets the first and the last layer go, which the method never removes. */
   allowEdges?: boolean;

@@ -24,6 +24,7 @@ import { dtypeSize, empty, fromBytes, nn, scope, type DType } from '../torch';
 import { CompressionError } from './error';
 import { modulesToQuantize, type QuantizeModelOptions } from './quantize';
 
+/** As `quantizeModel`'s, and how the files are written. */
 export type QuantizeCheckpointOptions = Omit<QuantizeModelOptions, 'computeDtype'> &
   StreamOptions &
   CheckpointSource & {

@@ -4,6 +4,7 @@ import type { Qwen2Audio } from '../qwen2-audio';
 import { nn, type DType } from '../torch';
 import { CompressionError } from './error';
 
+/** What of a model becomes 4 bits, beside or instead of every linear layer but lm_head. */
 export interface QuantizeModelOptions extends QuantizeOptions {
   /** Names (public, without `.weight`) of linear layers that stay as they are. */
   skip?: readonly string[];
@@ -74,7 +75,8 @@ export function modulesToQuantize(
  * one, so that no second copy of the model is in memory. Convolutions and norms stay; lm_head and
  * embeddings, too, unless they are asked for.
  * @returns how many modules were replaced
- * @throws as {@link modulesToQuantize}
+ * @throws CompressionError for an entry of `skip` that names no linear layer, and for embeddings
+ * narrower than a block
  */
 export function quantizeModel(model: Qwen2Audio, options: QuantizeModelOptions = {}): number {
   const modules = modulesToQuantize(model, options);

@@ -14,6 +14,7 @@ import { shareWork, type Ranks } from '../ranks';
 import { keep, scope, type Tensor } from '../torch';
 import { instructionOf, type Features, type Task } from '../train/examples';
 
+/** How long a translation may be, and how many are made at a time. */
 export interface TranslateOptions {
   maxNewTokens: number;
   /** Rows decoded together. */
@@ -21,9 +22,11 @@ export interface TranslateOptions {
   signal?: AbortSignal;
   /** Batches are handed out to them; each has all translations in the end. */
   ranks?: Ranks;
+  /** Hears of the utterances that are done. */
   onProgress?: (done: number, total: number) => void;
 }
 
+/** A split in one target language, with what it took. */
 export interface TranslatedSplit {
   /** One an utterance, in the order given. */
   texts: string[];

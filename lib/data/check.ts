@@ -38,7 +38,7 @@ export interface CorpusCheck {
   problems: CorpusProblem[];
 }
 
-/** Options of {@link checkCorpus}. */
+/** What counts as too long, which splits are read, and who hears of the progress. */
 export interface CheckOptions extends Omit<OpenOptions, 'onProgress'> {
   /** What a model hears at most; 30 s for Qwen2-Audio. */
   maxSeconds?: number;

@@ -7,6 +7,7 @@ import { PareError } from '../errors';
 import { cacheFolder, RepoCache, type RepoType } from './cache';
 import { HubError, HubNotFoundError } from './error';
 
+/** Which files of a repository are wanted, at which revision, and where they are kept. */
 export interface SnapshotOptions {
   /** `model` by default. */
   type?: RepoType;

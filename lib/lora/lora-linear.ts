@@ -6,9 +6,11 @@ import { LoraError } from './config';
 export interface LinearLike extends nn.Module {
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** x [..., inFeatures] gives [..., outFeatures]. */
   forward(x: Tensor): Tensor;
 }
 
+/** Whether an adapter can wrap a module, by its face: `inFeatures`, `outFeatures` and `forward`. */
 export function isLinear(module: nn.Module): module is LinearLike {
   const { inFeatures, outFeatures, forward } = module as Partial<LinearLike>;
   return (
@@ -18,6 +20,7 @@ export function isLinear(module: nn.Module): module is LinearLike {
   );
 }
 
+/** Rank, scale and dropout of one update, and how it begins. */
 export interface LoraUpdateOptions {
   r: number;
   /** The factor of the update; see `loraScale`. */
@@ -64,7 +67,7 @@ export class LoraUpdate {
     this.loraB = nn.parameter(zeros([outFeatures, r], { dtype, device }));
   }
 
-  /** @param result [..., outFeatures] of x [..., inFeatures]. Returns the sum in its dtype. */
+  /** Adds the update of x [..., inFeatures] to `result` [..., outFeatures], in its dtype. */
   addTo(result: Tensor, x: Tensor, training: boolean): Tensor {
     const h = training && this.dropout > 0 ? F.dropout(x, this.dropout, true) : x;
     return F.lowRankUpdate(result, h, this.loraA, this.loraB, this.scale);
@@ -124,7 +127,7 @@ export class LoraLinear extends nn.Module {
     return this.#switch;
   }
 
-  /** @param x [..., inFeatures]. Returns [..., outFeatures] in the dtype of the base's result. */
+  /** x [..., inFeatures] gives [..., outFeatures] in the dtype of the base's result. */
   forward(x: Tensor): Tensor {
     let result = this.base.forward(x);
     for (const name of this.#switch.inUse) {

@@ -16,6 +16,7 @@ const qwen2Audio = {
   parent_library: 'transformers.models.qwen2_audio.modeling_qwen2_audio',
 };
 
+/** What an adapter folder says beside its weights, and how it stores them. */
 export interface SaveAdapterOptions {
   /** Of the model that the adapter belongs to; PEFT's `base_model_name_or_path`. */
   baseModelNameOrPath?: string;

@@ -150,7 +150,8 @@ export function signatureOf(
 
 /**
  * The score of a corpus; element i of `references` is the reference of hypothesis i, or several.
- * @throws MetricError as {@link checkSegments}.
+ * @throws MetricError when there are none, their numbers differ, or a reference is empty; it names
+ * the segment, counted from 1.
  */
 export function corpusScore<Result extends MetricResult>(
   metric: Metric<Result>,

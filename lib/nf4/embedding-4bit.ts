@@ -58,7 +58,7 @@ export class Embedding4bit extends PackedModule {
     });
   }
 
-  /** @param ids integers of any shape. Returns [...ids, embeddingDim]. */
+  /** ids [...], integers, give [..., embeddingDim] in `dtype`. */
   forward(ids: Tensor): Tensor {
     return embedding4bit(ids, this.weight, this.quantState, this.dtype);
   }

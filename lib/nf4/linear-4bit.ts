@@ -4,6 +4,7 @@ import type { QuantState } from './quant-state';
 import type { FloatDType } from './quant-state-json';
 import { matmul4bit, quantizeNf4, type QuantizeOptions } from './quantize';
 
+/** What a 4-bit layer has beside its packed weight. */
 export interface Linear4bitOptions {
   bias?: Tensor;
   /** The dtype of the product; the input's unless given. */
@@ -56,7 +57,7 @@ export class Linear4bit extends PackedModule {
     });
   }
 
-  /** @param x [..., inFeatures]. Returns [..., outFeatures] in the dtype of x. */
+  /** x [..., inFeatures] gives [..., outFeatures] in the dtype of x. */
   forward(x: Tensor): Tensor {
     const { computeDtype, quantState, weight, bias } = this;
     if (computeDtype === undefined || x.dtype === computeDtype) {

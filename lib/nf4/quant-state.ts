@@ -90,6 +90,7 @@ export class QuantState implements TensorOwner {
     return new QuantState(take('absmax'), take('quant_map'), json, nested);
   }
 
+  /** Frees its tensors, those of the nested state included. */
   dispose(): void {
     for (const [, value] of this.namedTensors()) value.dispose();
   }

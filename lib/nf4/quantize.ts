@@ -10,6 +10,7 @@ import {
   type FloatDType,
 } from './quant-state-json';
 
+/** How values are grouped, and whether what scales them is quantised, too. */
 export interface QuantizeOptions {
   /** Values that share an absmax; 64 as QLoRA has it. */
   blockSize?: BlockSize;
@@ -17,6 +18,7 @@ export interface QuantizeOptions {
   doubleQuant?: boolean;
 }
 
+/** A weight in NF4 and what decodes it. */
 export interface Quantized {
   /** uint8 [ceil(numel / 2), 1]; the first of two values is in the high nibble. */
   packed: Tensor;

@@ -8,6 +8,7 @@ import type { TrainingLogEntry } from '../train/loop';
 
 /** What shows HTML and replaces it at the next call: tslab's `newDisplay()`. */
 export interface Display {
+  /** Shows this HTML in place of what it showed before. */
   html(content: string): void;
 }
 

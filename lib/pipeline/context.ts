@@ -5,6 +5,7 @@ import type { Recipe } from './recipe-schema';
 import type { Artifact, RunFolder } from './run-folder';
 import type { TrainingLogEntry } from '../train/loop';
 
+/** How far a stage has come. */
 export interface Progress {
   /** The stage, in a word or two. */
   label: string;
@@ -14,8 +15,11 @@ export interface Progress {
   note?: string;
 }
 
+/** What a run does beside the recipe, and who hears of it. */
 export interface RunOptions {
+  /** Hears of the work inside a stage, often. */
   onProgress?: (progress: Progress) => void;
+  /** Hears when a stage's artifact is there, made or found. */
   onStage?: (name: string, artifact: Artifact) => void;
   /** Hears every step of every stage that trains, under the stage's name. */
   onMetrics?: (stage: string, entry: TrainingLogEntry) => void;

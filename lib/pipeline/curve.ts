@@ -6,6 +6,7 @@ import type { TrainingLogEntry } from '../train/loop';
 /** What a log may have apart, in the order of the legend. */
 const parts: readonly LossKind[] = ['translation', 'ctc'];
 
+/** The losses and learning rates of a log by step; values that are not finite are left out. */
 export function curveOf(stage: string, log: readonly TrainingLogEntry[]): TrainingCurve {
   const apart = parts.map((kind) => seriesOf(log, kind)).filter(({ points }) => points.length > 0);
   const losses = apart.length > 0 ? apart : [seriesOf(log, 'loss')];

@@ -20,6 +20,7 @@ import {
 import { readRecipe, RecipeError, type Setting } from './recipe';
 import type { Recipe, TrainingSettings } from './recipe-schema';
 
+/** What a stage will need: memory, disk and work. */
 export interface PlannedStage {
   name: string;
   /** Logical parameters of the model it works on. */
@@ -40,6 +41,7 @@ export interface PlannedStage {
   seconds?: number;
 }
 
+/** What a recipe will need, computed before anything runs. */
 export interface Plan {
   stages: PlannedStage[];
   /** The highest of all stages. */

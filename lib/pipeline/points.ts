@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { parseSetting, readRecipe, SettingError, type Setting } from './recipe';
 import type { Recipe } from './recipe-schema';
 
+/** Which runs a recipe is to stand for. */
 export interface PointOptions {
   /** Changes to all of them, as `readRecipe` takes them. */
   set?: readonly string[];

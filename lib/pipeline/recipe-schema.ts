@@ -301,6 +301,7 @@ export const recipeSchema = z
     path: ['distill'],
   });
 
+/** A checked recipe, with its defaults filled in; docs/recipes.md explains the keys. */
 export type Recipe = z.infer<typeof recipeSchema>;
 export type TrainingSettings = Omit<NonNullable<Recipe['heal']>, 'teacherTexts' | 'every'>;
 

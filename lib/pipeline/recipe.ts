@@ -99,7 +99,8 @@ function apply(document: Document, { key, value, orMissing }: Setting): void {
 
 /**
  * Reads and checks a recipe; paths to what it reads are taken from its own folder.
- * @param set what to change in it, as {@link parseSetting} reads it or already read
+ * @param set what to change in it, as `importance.remove=8`, or already read; nothing behind the sign
+ * leaves the key out
  * @throws RecipeError, FileError
  */
 export function readRecipe(

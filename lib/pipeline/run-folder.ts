@@ -45,6 +45,10 @@ const recordFile = 'stage.json';
 /** Raised when a stage's code changes what it makes of the same inputs, so that none is reused. */
 const artifactFormat = 1;
 
+/**
+ * The artifacts of a recipe's stages on disk: made once, found again while their inputs are the
+ * same.
+ */
 export class RunFolder {
   constructor(
     readonly dir: string,

@@ -30,6 +30,7 @@ import { evaluateStage } from './stages/evaluate';
 import { teacherFiles, teacherStage } from './stages/teacher';
 import { logPath } from './training-log';
 
+/** What a run leaves: its folder, the student and the report. */
 export interface RunResult {
   /** The run folder. */
   dir: string;

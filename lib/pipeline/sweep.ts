@@ -9,11 +9,13 @@ import { readPoints, type PointOptions } from './points';
 import { RunFolder } from './run-folder';
 import { runIn, type RunResult } from './run';
 
+/** Which runs, and what each does beside its recipe. */
 export interface SweepOptions extends RunOptions, PointOptions {
   /** Hears which run begins. */
   onRun?: (name: string, index: number, total: number) => void;
 }
 
+/** What the runs leave, and their comparison. */
 export interface SweepResult {
   /** The folder with a run folder for each of the runs. */
   dir: string;

@@ -32,6 +32,7 @@ export interface AdapterAccounting {
   bytes: number;
 }
 
+/** What a checkpoint consists of, counted from the headers of its files. */
 export interface Accounting {
   decoderLayers: number;
   encoderLayers: number;

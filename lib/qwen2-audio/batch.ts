@@ -14,6 +14,7 @@ export interface Example {
   mel: LogMel;
 }
 
+/** How examples become rows: padding, the ids with a meaning, the device. */
 export interface CollateOptions {
   /** Left for generation, right for training: then no mask is needed beside the causal one. */
   padding: 'left' | 'right';
@@ -38,6 +39,7 @@ export interface Targets {
   count: number;
 }
 
+/** Examples as tensors: padded rows of token ids, and each clip's log-mel features once. */
 export class Batch {
   /** int64 [batch, time] */
   readonly inputIds: Tensor;
@@ -98,6 +100,7 @@ export class Batch {
     this.inputFeatures = features(mels, options);
   }
 
+  /** The number of rows. */
   get size(): number {
     return this.lengths.length;
   }

@@ -33,6 +33,7 @@ export interface TextConfig {
   initializerRange: number;
 }
 
+/** What config.json and generation_config.json of a checkpoint say, checked. */
 export interface Qwen2AudioConfig {
   audio: AudioConfig;
   text: TextConfig;

@@ -50,6 +50,7 @@ export interface GenerateOptions extends GenerationConfig, KnownPrompt {
   signal?: AbortSignal;
 }
 
+/** The tokens generated after one prompt. */
 export interface GeneratedSequence {
   /** New token ids, the end-of-sequence id included. */
   ids: number[];

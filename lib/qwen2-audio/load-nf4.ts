@@ -9,6 +9,7 @@ import { ReadAhead } from './read-ahead';
 import { checkpointTensors, type CheckpointTensor } from './weight-file';
 import type { StreamOptions } from './write-checkpoint';
 
+/** Which modules are packed while they are read, and how. */
 export interface LoadNf4Options extends LoadOptions, QuantizeOptions {
   /** Names of the modules to pack; every linear layer but lm_head by default. */
   modules?: ReadonlySet<string>;

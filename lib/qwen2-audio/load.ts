@@ -18,6 +18,7 @@ import { CheckpointError, checkpointFiles, readConfig } from './folder';
 import { Qwen2Audio } from './model';
 import { isDerived, publicTensorName } from './names';
 
+/** Dtype and device of the loaded model. */
 export interface LoadOptions {
   /** Converts floating-point weights; as stored by default. 4-bit weights stay. */
   dtype?: DType;

@@ -32,6 +32,10 @@ export interface LossSums {
   targets: number;
 }
 
+/**
+ * The model: an audio tower, a projection of its states into the decoder, and the decoder with
+ * lm_head.
+ */
 export class Qwen2Audio extends nn.Module {
   audioTower: AudioEncoder;
   multiModalProjector: Projector;
@@ -54,12 +58,15 @@ export class Qwen2Audio extends nn.Module {
     if (rest.generator) initialize(this, config.text.initializerRange, rest.generator);
   }
 
+  /** Of the checkpoint; after pruning, `layers` says how many decoder layers are left. */
   get config(): Qwen2AudioConfig {
     return this.#config;
   }
+  /** The decoder's layers; pruning removes elements. */
   get layers(): DecoderLayer[] {
     return this.languageModel.model.layers;
   }
+  /** That of the decoder's norms, which stay in floating point where the rest is in 4 bits. */
   get dtype(): DType {
     return this.languageModel.model.norm.weight.dtype;
   }
@@ -67,10 +74,12 @@ export class Qwen2Audio extends nn.Module {
   get gradientCheckpointing(): boolean {
     return this.languageModel.model.gradientCheckpointing;
   }
+  /** Sets both. */
   set gradientCheckpointing(value: boolean) {
     this.audioTower.gradientCheckpointing = value;
     this.languageModel.model.gradientCheckpointing = value;
   }
+  /** `cpu`, `cuda:0`, … */
   get device(): string {
     return this.languageModel.model.norm.weight.device;
   }
@@ -131,6 +140,7 @@ export class Qwen2Audio extends nn.Module {
     return embeds.maskedScatter(mask.expand(embeds.shape), audioFeatures.to(embeds.dtype));
   }
 
+  /** cos and sin [batch or 1, 1, time, headDim] of the rotary embeddings at [batch or 1][time]. */
   rotary(positionIds: readonly (readonly number[])[]): Rotary {
     const { headDim, ropeTheta } = this.#config.text;
     return rotaryTables(positionIds, headDim, ropeTheta, this.dtype, this.device);

@@ -4,6 +4,7 @@ import type { Batch } from './batch';
 import { KeyValueCache } from './cache';
 import type { Qwen2Audio } from './model';
 
+/** What need not be computed again for a batch; each entry alone is enough. */
 export interface KnownPrompt {
   /** Audio features of the batch (`encodeAudio`). */
   audioFeatures?: Tensor;
@@ -84,6 +85,7 @@ export class PromptState {
     if (this.#cache !== undefined) to.copyPrompt(this.#cache);
   }
 
+  /** Frees the states and the cache. */
   dispose(): void {
     this.#states.dispose();
     this.#cache?.dispose();

@@ -19,6 +19,7 @@ export interface RecordingRequest extends BatchRequest {
   onProgress?: (done: number, total: number) => void;
 }
 
+/** A stretch of a recording and what is said in it. */
 export interface TranslatedSegment {
   /** Seconds from the beginning of the recording. Segments follow each other or overlap. */
   start: number;

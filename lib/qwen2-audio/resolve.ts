@@ -10,6 +10,7 @@ import {
 } from '../hub';
 import { adapterFolder, CheckpointError } from './folder';
 
+/** The revision of a checkpoint on the hub, and how it is fetched. */
 export type ResolveOptions = Omit<SnapshotOptions, 'type' | 'choose' | 'partial'>;
 
 /** For what takes a checkpoint by its folder or its name on the hub, and tells of work of its own. */

@@ -9,6 +9,7 @@ import type { Processor } from './processor';
 import { quantizationConfig } from './quantization-config';
 import { bytesOf, planShards, shardMetadata } from './shards';
 
+/** What is stored beside the weights, in which dtype and in files of which size. */
 export interface SaveOptions {
   /** Converts floating-point weights; 4-bit ones stay. */
   dtype?: DType;

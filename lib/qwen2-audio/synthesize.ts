@@ -21,6 +21,7 @@ import { pieceBytes } from './read-ahead';
 import { bytesOf } from './shards';
 import { writeTensors, type StreamedTensor, type StreamOptions } from './write-checkpoint';
 
+/** What differs from the public shape, and how the weights are drawn and stored. */
 export interface SynthesizeOptions extends StreamOptions {
   /** Numbers of config.json to change: `{ 'text_config.num_hidden_layers': 4 }`. */
   set?: Readonly<Record<string, number>>;

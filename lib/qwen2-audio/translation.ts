@@ -30,6 +30,7 @@ export class TargetLanguageWarning extends Error {
   }
 }
 
+/** How a translator's checkpoint is found and loaded. */
 export interface TranslatorOptions extends LoadOptions, ResolveOptions {
   /** Folder of an adapter in PEFT's format; by default the checkpoint's own, in `adapter/`. */
   adapter?: string;
@@ -56,6 +57,7 @@ export interface TranslationRequest extends GenerationConfig {
   signal?: AbortSignal;
 }
 
+/** What many utterances are translated into, and how many at a time. */
 export interface BatchRequest extends TranslationRequest {
   /** Utterances decoded together, 8 by default. The result does not depend on it. */
   batchSize?: number;
@@ -63,6 +65,7 @@ export interface BatchRequest extends TranslationRequest {
   onProgress?: (done: number, total: number) => void;
 }
 
+/** One utterance in the target language. */
 export interface Translation {
   /** Without special tokens, trimmed. */
   text: string;
@@ -76,6 +79,7 @@ export interface Translation {
   alternatives?: Alternative[];
 }
 
+/** Another sequence for the same utterance, as beam search or sampling gives several. */
 export type Alternative = Pick<Translation, 'text' | 'tokenIds' | 'score'>;
 
 /** What came of one input; `error` where its audio cannot be read or does not fit the model. */

@@ -246,6 +246,7 @@ export class SpeechTranslator {
     this.adapter?.dispose();
   }
 
+  /** `dispose()`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

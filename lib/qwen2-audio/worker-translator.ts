@@ -158,6 +158,7 @@ export class WorkerTranslator implements Translates {
     return this.#remote.end(gone());
   }
 
+  /** `dispose()`, at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

@@ -3,6 +3,7 @@ import { bytes, fixed, integer, interval, metrics, percent, pValue } from './for
 import { conditions, evaluatedModels } from './select';
 import type { MetricName, ModelResult, ReportData } from './types';
 
+/** A run's report under the name that the comparison gives the run. */
 export interface NamedReport {
   name: string;
   report: ReportData;

@@ -5,7 +5,9 @@ import { findLanguage } from '../text/languages';
 import { fixed, integer, pValue } from './format';
 import { displayWidth } from './table';
 
+/** What a comparison can be rendered as; LaTeX is a table for booktabs. */
 export const comparisonFormats = ['text', 'markdown', 'latex', 'json'] as const;
+/** One of {@link comparisonFormats}. */
 export type ComparisonFormat = (typeof comparisonFormats)[number];
 
 /** The comparison as one text that ends with a newline. */

@@ -29,12 +29,14 @@ export interface ReportData {
   readonly protocol: Protocol;
 }
 
+/** The recipe that was followed. */
 export interface ReportRecipe {
   readonly name: string;
   /** The text of the YAML file. */
   readonly yaml: string;
 }
 
+/** What the numbers were measured with. */
 export interface ReportVersions {
   readonly pare: string;
   readonly node: string;
@@ -45,6 +47,7 @@ export interface ReportVersions {
   readonly platform?: string;
 }
 
+/** How long a stage took. */
 export interface StageTime {
   readonly name: string;
   readonly seconds: number;
@@ -52,6 +55,7 @@ export interface StageTime {
   readonly reused: boolean;
 }
 
+/** A target language. */
 export interface ReportLanguage {
   /** BCP 47: `de`, `zh`. */
   readonly code: string;
@@ -59,6 +63,7 @@ export interface ReportLanguage {
   readonly name: string;
 }
 
+/** A split that models are tested on. */
 export interface ReportTestSet {
   /** As in the evaluations: `test`, `test-voices`. */
   readonly id: string;
@@ -69,6 +74,7 @@ export interface ReportTestSet {
 /** `teacher`: what everything is compared with. `step`: on the way. `student`: what is handed over. */
 export type ModelRole = 'teacher' | 'step' | 'student';
 
+/** A model of the chain: how large it is and how well it translates. */
 export interface ModelResult {
   /** Short; it labels the points of a plot: `healed`, `NF4 before QLoRA`. */
   readonly name: string;
@@ -78,6 +84,7 @@ export interface ModelResult {
   readonly evaluations: readonly Evaluation[];
 }
 
+/** A model counted, as `pare inspect` counts it. */
 export interface ModelSize {
   readonly decoderLayers: number;
   readonly encoderLayers: number;
@@ -96,6 +103,7 @@ export interface ModelSize {
   readonly bytesByCategory: readonly { readonly category: ByteCategory; readonly bytes: number }[];
 }
 
+/** A part of the model that weight bytes are told for. */
 export type ByteCategory =
   | 'embeddings'
   | 'lm_head'
@@ -106,11 +114,13 @@ export type ByteCategory =
   | 'quantisation state'
   | 'other';
 
+/** The metrics that a report shows, by the names of the metrics room. */
 export type MetricName = 'bleu' | 'chrf' | 'chrf++' | 'exact_match';
 
 /** All are 0 to 100; `exact_match` is the percentage of equal segments. */
 export type MetricScores = Readonly<Partial<Record<MetricName, MetricScore>>>;
 
+/** A model on one test set in one language. */
 export interface Evaluation {
   /** {@link ReportLanguage.code} */
   readonly language: string;
@@ -128,6 +138,7 @@ export interface Interval {
   readonly high: number;
 }
 
+/** The value of a metric with its uncertainty. */
 export interface MetricScore {
   readonly value: number;
   readonly interval: Interval | null;
@@ -137,6 +148,7 @@ export interface MetricScore {
   readonly versusTeacher: Comparison | null;
 }
 
+/** A model against the teacher on the same sentences. */
 export interface Comparison {
   /**
    * This model's score divided by the teacher's, same metric, same test set: 0.97 is 97 %; null where
@@ -148,6 +160,7 @@ export interface Comparison {
   readonly pValue: number | null;
 }
 
+/** The floor that formulaic texts have: one answer given to everything, and its scores. */
 export interface ConstantAnswer {
   readonly language: string;
   readonly testSet: string;
@@ -174,6 +187,7 @@ export interface ImportanceSearch {
   readonly iterations: readonly ImportanceIteration[];
 }
 
+/** A round of the search: every layer left was tried, one went. */
 export interface ImportanceIteration {
   /** The layer removed for good. */
   readonly removed: number;
@@ -181,6 +195,7 @@ export interface ImportanceIteration {
   readonly candidates: readonly { readonly layer: number; readonly score: number }[];
 }
 
+/** How the loss of a training stage went. */
 export interface TrainingCurve {
   /** `teacher`, `healing`, `QLoRA`. */
   readonly stage: string;
@@ -200,6 +215,7 @@ export interface TrainingCurve {
  */
 export type LossKind = 'translation' | 'ctc' | 'loss';
 
+/** One part of the loss over the steps. */
 export interface LossSeries {
   readonly kind: LossKind;
   /** A part may begin after the first step. */
@@ -218,6 +234,7 @@ export interface CurvePoint {
   readonly high: number;
 }
 
+/** One utterance as the reference, the teacher and the student have it. */
 export interface TranslationExample {
   readonly id: string;
   readonly language: string;
@@ -236,6 +253,7 @@ export interface Protocol {
   readonly bootstrap: { readonly samples: number; readonly seed: number } | null;
 }
 
+/** A split, and what its scores were used for. */
 export interface ProtocolSplit {
   readonly name: string;
   readonly segments: number;

@@ -8,6 +8,7 @@ export interface TimedText {
   text: string;
 }
 
+/** How much text a subtitle shows at once, and for how long. */
 export interface SubtitleOptions {
   /** Columns of a line at most, of which Chinese characters take two; 42 by default. */
   lineLength?: number;

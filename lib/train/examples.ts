@@ -10,12 +10,18 @@ export const transcribeInstruction = 'Transcribe the English speech:';
 
 /** What is asked about an utterance: a translation into a language, or its transcript. */
 export type Task = string;
+/** The task of writing the English speech down. */
 export const transcribe: Task = 'transcribe';
 
+/**
+ * The prompt of a task.
+ * @throws ProcessorError for a language that is not known
+ */
 export function instructionOf(task: Task): string {
   return task === transcribe ? transcribeInstruction : translationInstruction(task);
 }
 
+/** What is told of reading speech, and what stops it. */
 export interface FeaturesOptions {
   /** Hears after each utterance that had to be read. */
   onProgress?: (done: number, total: number) => void;

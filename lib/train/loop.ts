@@ -9,6 +9,7 @@ import { TrainingError } from './error';
 import type { OptimizerName } from './optimizers';
 import { scheduleFactor, type ScheduleName } from './schedule';
 
+/** How parameters change: optimiser, learning rate and schedule, weight decay, clipping. */
 export interface OptimizerOptions {
   /** Default `adamw`. */
   optimizer?: OptimizerName;
@@ -36,6 +37,7 @@ export interface TrainingLogEntry {
   [metric: string]: number;
 }
 
+/** What is trained, on what, for how long, and who hears of it. */
 export interface TrainOptions<Micro> extends OptimizerOptions {
   parameters: ReadonlyMap<string, Tensor>;
   steps: number;
@@ -50,6 +52,7 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
   loss: (micro: Micro, step: number) => { loss: Tensor; metrics?: Record<string, number> };
   /** Names a step's examples, for the error when its loss is no number. */
   describe?: (step: number) => string;
+  /** Hears after each step; training waits for its promise. */
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
   /** Hears before the first step how many are done; a log of more is of steps that come again. */
   onResume?: (done: number) => void;

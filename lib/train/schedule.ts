@@ -1,5 +1,6 @@
 /** Learning-rate schedules: a factor for the step about to be taken, as transformers has them. */
 export const scheduleNames = ['constant', 'linear', 'cosine'] as const;
+/** One of {@link scheduleNames}. */
 export type ScheduleName = (typeof scheduleNames)[number];
 
 /**

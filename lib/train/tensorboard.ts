@@ -109,6 +109,7 @@ export class EventFile {
     this.#append(scalarEvent(Date.now() / 1000, step, Object.fromEntries(finite)));
   }
 
+  /** Closes the file; nothing can be logged afterwards. */
   close(): void {
     closeSync(this.#fd);
   }

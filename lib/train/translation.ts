@@ -31,6 +31,7 @@ export interface TrainingItem {
   targets: readonly { task: Task; text: string }[];
 }
 
+/** Batches, augmentation, losses and precision of training to translate. */
 export interface TranslationOptions {
   /** Utterances a step; each brings all of its targets, which share one run of the encoder. */
   batchSize: number;
@@ -45,7 +46,7 @@ export interface TranslationOptions {
   specAugment?: SpecAugmentOptions;
   /** Speed and throat of the speaker, changed anew each time an utterance is heard. */
   warp?: Omit<WarpOptions, 'maxFrames'>;
-  /** Weight of the CTC loss on the transcript, beside the translation loss; see {@link CtcHead}. */
+  /** Weight of the CTC loss on the transcript, beside the translation loss; see `CtcHead`. */
   ctcWeight?: number;
   /** First steps that learn from the CTC loss alone: a curriculum from hearing to translating. */
   ctcSteps?: number;
@@ -138,6 +139,7 @@ export class TranslationTask {
     await this.features.load(utterances, { quiet: true });
   }
 
+  /** The micro-batches of a step (from 0), the same each time; the scope around frees them. */
   *microBatches(step: number): Iterable<MicroBatch> {
     const { rank, size } = this.share;
     if (size > 1) {

@@ -15,6 +15,7 @@ import { progressOf, type RunOptions } from '../context';
 import { openModel } from '../models';
 import { openDataset, type DatasetOptions } from './dataset';
 
+/** What the teacher translates, and which of it is kept. */
 export interface DistillOptions extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress'> {
   /** Lowest sentence chrF against the reference; 0 keeps all. */
   minChrf?: number;

@@ -19,6 +19,7 @@ import { logFile, trainingLog } from '../training-log';
 import { openDataset, type DatasetOptions } from './dataset';
 import { readTeacherTexts } from './distill';
 
+/** What a checkpoint is trained on, how, and how often its state is saved. */
 export interface FinetuneOptions
   extends
     DatasetOptions,
@@ -36,6 +37,7 @@ export interface FinetuneOptions
   keep?: number;
 }
 
+/** Where the result of a training is. */
 export interface FinetuneResult {
   output: string;
   /** An adapter in PEFT's format, or a checkpoint. */

@@ -7,6 +7,7 @@ import { checkpointHash, openModel } from '../models';
 import { hashOf } from '../run-folder';
 import { openDataset, type DatasetOptions } from './dataset';
 
+/** Which layers are tried, on what, and how they are scored. */
 export interface SearchOptions
   extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress' | 'onWarning'> {
   /** Layers to remove. */

@@ -13,6 +13,7 @@ import type { ToChild } from './protocol';
 
 export { ResumeError } from './attempt';
 
+/** How often a run is killed, and where. */
 export interface VerifyResumeOptions extends Pick<RunOptions, 'signal' | 'onProgress' | 'set'> {
   /** How often the run is killed; by default once in each stage, and four times more. */
   kills?: number;
@@ -24,6 +25,7 @@ export interface VerifyResumeOptions extends Pick<RunOptions, 'signal' | 'onProg
   onKill?: (kill: Kill, index: number, total: number) => void;
 }
 
+/** Where a run was killed, and what it left half written. */
 export interface Kill {
   stage: string;
   /** `teacher 3/6`, or `write part teacher/model/model.safetensors`. */
@@ -32,6 +34,7 @@ export interface Kill {
   torn: string[];
 }
 
+/** A stage of both runs compared, and the kills that hit it. */
 export interface VerifiedStage extends Comparison {
   name: string;
   /** It was taken as it is: a given teacher, or what an earlier stage had made. */
@@ -39,6 +42,7 @@ export interface VerifiedStage extends Comparison {
   kills: Kill[];
 }
 
+/** Whether a run that was killed again and again ends as one that was left alone. */
 export interface ResumeVerification {
   /** Losses, traces, scores and the bytes of all weights are those of the uninterrupted run. */
   identical: boolean;
