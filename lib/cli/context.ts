@@ -16,6 +16,8 @@ export class Context {
   /** 0 unless something failed. */
   exitCode: number = 0;
   verbosity: Verbosity = 'normal';
+  /** The command line, without `node` and the program's name. */
+  args: readonly string[] = [];
   readonly #stderr: Output;
 
   constructor(

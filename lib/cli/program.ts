@@ -97,6 +97,7 @@ function withSubcommands(command: Command): Command[] {
  * @returns the exit status: 0 good, 1 failure, 2 usage
  */
 export async function runProgram(args: readonly string[], context: Context): Promise<number> {
+  context.args = args;
   try {
     await program(context).parseAsync([...args], { from: 'user' });
   } catch (error) {

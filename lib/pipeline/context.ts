@@ -1,6 +1,8 @@
 /** What all stages of a run share. */
 import type { Corpus, Utterance } from '../data';
 import type { ExtraCorpora } from './extra-corpora';
+import { leads, type Ranks } from '../ranks';
+import { DistributedError, type ProcessGroup } from '../torch/distributed';
 import type { Recipe } from './recipe-schema';
 import type { Artifact, RunFolder } from './run-folder';
 import type { TrainingLogEntry } from '../train/loop';
@@ -30,6 +32,11 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** HF_ENDPOINT, HF_HOME and so on, for a teacher on the hub; the process's by default. */
   env?: NodeJS.ProcessEnv;
+  /**
+   * Processes that follow the recipe together; each calls the same function with the same options.
+   * All train, search and translate; the first one writes, into a folder that all must see.
+   */
+  ranks?: Ranks;
   /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
   fromScratch?: boolean;
   /** Changes to the recipe, as `importance.remove=8`; nothing behind the sign leaves the key out. */
@@ -57,20 +64,71 @@ export function progressOf(
   return (done, total) => context.options.onProgress?.({ label, done, total });
 }
 
-/** A stage's result under its name, with its artifact. */
+type Make = (target: string, work: string, hash: string) => Promise<void>;
+
+/**
+ * A stage's result under its name, with its artifact.
+ * @param make of a stage that several ranks work on: the others leave it where the leader writes
+ * (`leads`); `alone` for one that is the leader's
+ */
 export async function runStage(
   context: Context,
   name: string,
   inputs: unknown,
-  make: (target: string, work: string, hash: string) => Promise<void>,
+  make: Make,
+  alone: 'alone' | 'together' = 'together',
 ): Promise<Artifact> {
-  const { signal, onWarning } = context.options;
+  const { ranks, onStage } = context.options;
+  const artifact = leads(ranks)
+    ? await leadStage(context, name, inputs, make)
+    : await followStage(ranks!, alone === 'alone' ? undefined : make);
+  onStage?.(name, artifact);
+  return artifact;
+}
+
+/** What the leader tells of a stage: that it is being made, and what was made. */
+type Told = { making: Parameters<Make> } | { made: Artifact };
+
+async function leadStage(
+  context: Context,
+  name: string,
+  inputs: unknown,
+  make: Make,
+): Promise<Artifact> {
+  const { ranks, signal, onWarning } = context.options;
   const check = progressOf(context, `checking ${name} (MB)`);
-  const artifact = await context.folder.stage(name, inputs, make, {
+  const together: Make = async (...making) => {
+    await ranks?.tell({ making } satisfies Told);
+    await make(...making);
+  };
+  const artifact = await context.folder.stage(name, inputs, together, {
     signal,
     onWarning,
     onProgress: (done, total) => check(Math.floor(done / 1e6), Math.ceil(total / 1e6)),
   });
-  context.options.onStage?.(name, artifact);
+  await ranks?.tell({ made: artifact } satisfies Told);
   return artifact;
+}
+
+async function followStage(ranks: Ranks, make: Make | undefined): Promise<Artifact> {
+  let told = await ranks.hear<Told>();
+  if ('making' in told) {
+    await make?.(...told.making);
+    told = await ranks.hear<Told>();
+  }
+  if ('made' in told) return told.made;
+  throw new DistributedError('the ranks do not follow the same recipe; start them all anew');
+}
+
+/** Trains with a process group of the ranks that live, if there are several. */
+export async function withGroup<T>(
+  { options: { ranks } }: Pick<Context, 'options'>,
+  body: (group: ProcessGroup | undefined) => Promise<T>,
+): Promise<T> {
+  const group = await ranks?.processGroup();
+  try {
+    return await body(group);
+  } finally {
+    group?.close();
+  }
 }

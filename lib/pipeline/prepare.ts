@@ -13,6 +13,7 @@ import { named } from '../errors';
 import { fileError } from '../files';
 import { checkTargets, LoraError } from '../lora';
 import { readConfig, skeleton } from '../qwen2-audio';
+import { leaderFirst, leads } from '../ranks';
 import { progressOf, type Context, type RunOptions } from './context';
 import { corpusSource } from './corpus-source';
 import { ensureDemoCorpus } from './demo-corpus';
@@ -33,14 +34,17 @@ export async function prepare(
   options: RunOptions,
 ): Promise<Context> {
   const { corpus: settings } = recipe;
-  const { signal } = options;
+  const { ranks, signal } = options;
   const onProgress = progressOf({ options }, 'corpus');
   const source = corpusSource(settings);
-  if (settings.demo !== undefined) {
+  if (settings.demo !== undefined && leads(ranks)) {
     await ensureDemoCorpus(source.path!, { ...settings.demo, onProgress, signal });
   }
   const names = [settings.train, settings.dev, ...settings.test];
-  const corpus = await openCorpus(source, { splits: names, onProgress, signal });
+  // What is fetched or indexed is so once.
+  const corpus = await leaderFirst(ranks, () =>
+    openCorpus(source, { splits: names, onProgress, signal }),
+  );
   try {
     checkCorpus(recipe, corpus);
     checkModels(recipe);

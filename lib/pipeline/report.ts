@@ -79,6 +79,12 @@ export async function writeReport(
   return { report, reportPath: paths.html };
 }
 
+/** The report of a run that has one. */
+export function readReport(dir: string): { report: ReportData; reportPath: string } {
+  const report = JSON.parse(readFileSync(join(dir, 'report.json'), 'utf8')) as ReportData;
+  return { report, reportPath: join(dir, 'report.html') };
+}
+
 /** The report that is there, if it was drawn from the same. */
 function drawn(
   paths: { json: string; html: string },

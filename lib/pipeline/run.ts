@@ -6,13 +6,20 @@ import { removeTemporaries } from '../files';
 import { parseHubName } from '../hub';
 import { readConfig } from '../qwen2-audio';
 import { resolveSource } from '../qwen2-audio/resolve';
+import { leaderFirst, leads } from '../ranks';
 import type { ReportData } from '../report';
 import { progressOf, type Context, type RunOptions } from './context';
 import { FeatureCache } from './models';
 import { prepare } from './prepare';
 import { readRecipe, RecipeError } from './recipe';
 import type { Recipe } from './recipe-schema';
-import { writeReport, type ReportInputs, type StageTiming, type TestedModel } from './report';
+import {
+  readReport,
+  writeReport,
+  type ReportInputs,
+  type StageTiming,
+  type TestedModel,
+} from './report';
 import { lockRunFolder } from './lock';
 import { removeInRounds } from './rounds';
 import { RunFolder, type Artifact } from './run-folder';
@@ -48,12 +55,34 @@ export interface RunResult {
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file, options.set);
-  const folder = new RunFolder(resolve(recipe.output), recipe.name);
-  const unlock = lockRunFolder(folder.dir);
+  return inRunFolder(recipe.name, recipe.output, options, (folder) =>
+    runIn(folder, file, recipe, yaml, options),
+  );
+}
+
+/** Does something in a run folder of its own; of several ranks the leader makes and locks it. */
+export async function inRunFolder<T>(
+  name: string,
+  output: string,
+  { ranks }: RunOptions,
+  body: (folder: RunFolder) => Promise<T>,
+): Promise<T> {
+  let unlock: (() => void) | undefined;
   try {
-    return await runIn(folder, file, recipe, yaml, options);
+    const open = (): RunFolder => new RunFolder(resolve(output), name);
+    let folder: RunFolder | undefined;
+    if (leads(ranks)) {
+      folder = open();
+      unlock = lockRunFolder(folder.dir);
+      removeTemporaries(folder.dir);
+      await ranks?.tell('opened');
+    } else await ranks!.hear();
+    return await body(folder ?? open());
+  } catch (error) {
+    await ranks?.fail(error);
+    throw error;
   } finally {
-    unlock();
+    unlock?.();
   }
 }
 
@@ -65,9 +94,9 @@ export async function runIn(
   yaml: string,
   options: RunOptions,
 ): Promise<RunResult> {
-  removeTemporaries(folder.dir);
+  if (leads(options.ranks)) removeTemporaries(folder.dir);
   if (options.fromScratch) await trainTeacher(file, recipe, options);
-  else await fetchTeacher(file, recipe, options);
+  else await leaderFirst(options.ranks, () => fetchTeacher(file, recipe, options));
   const timings: StageTiming[] = [];
   const onStage = (name: string, artifact: Artifact): void => {
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
@@ -127,8 +156,15 @@ export async function runIn(
     await test('student', 'student', current);
   }
   const inputs = { yaml, tested, timings, logs, search };
-  const report = await writeReport(context, inputs);
-  return { dir: context.folder.dir, student: current.model, ...report };
+  const { ranks } = context.options;
+  const report = leads(ranks) ? await writeReport(context, inputs) : undefined;
+  // The others read it from the folder.
+  await ranks?.leaderDoes(() => null);
+  return {
+    dir: context.folder.dir,
+    student: current.model,
+    ...(report ?? readReport(context.folder.dir)),
+  };
 }
 
 /** Puts the folder in the hub's cache in the place of a name on the hub. */

@@ -1,13 +1,13 @@
 /** Several runs of one recipe that share what they can, and their comparison. */
 import { readdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { fileError, removeTemporaries, writeFileAtomic } from '../files';
+import { join } from 'node:path';
+import { fileError, writeFileAtomic } from '../files';
 import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
+import { leaderFirst, leads } from '../ranks';
 import type { RunOptions } from './context';
-import { lockRunFolder } from './lock';
-import { readPoints, type PointOptions } from './points';
+import { readPoints, type PointOptions, type SweepPoint } from './points';
 import { RunFolder } from './run-folder';
-import { runIn, type RunResult } from './run';
+import { inRunFolder, runIn, type RunResult } from './run';
 
 /** Which runs, and what each does beside its recipe. */
 export interface SweepOptions extends RunOptions, PointOptions {
@@ -34,32 +34,40 @@ export interface SweepResult {
 export async function runSweep(file: string, options: SweepOptions): Promise<SweepResult> {
   const points = readPoints(file, options);
   const { recipe } = points[0]!;
-  const root = new RunFolder(resolve(recipe.output), recipe.name);
-  const unlock = lockRunFolder(root.dir);
-  try {
-    removeTemporaries(root.dir);
-    const runs: SweepResult['runs'] = [];
-    for (const [i, { name, recipe, yaml }] of points.entries()) {
-      options.onRun?.(name, i, points.length);
-      const dir = join(root.dir, name);
-      const folder = new RunFolder(dir, recipe.name, neighbours(root.dir, dir));
-      const titled = { ...recipe, title: `${recipe.title ?? recipe.name} (${name})` };
-      const tensorboard = options.tensorboard && join(options.tensorboard, name);
-      const own = { ...options, tensorboard };
-      runs.push({ name, result: await runIn(folder, file, titled, yaml, own) });
-    }
-    const title = recipe.title ?? recipe.name;
-    const reports = runs.map(({ name, result }) => ({ name, report: result.report }));
-    const report = compareRuns(title, reports);
-    const reportPath = join(root.dir, 'sweep.html');
+  return inRunFolder(recipe.name, recipe.output, options, (root) =>
+    followPoints(file, root, points, options),
+  );
+}
+
+async function followPoints(
+  file: string,
+  root: RunFolder,
+  points: readonly SweepPoint[],
+  options: SweepOptions,
+): Promise<SweepResult> {
+  const { ranks } = options;
+  const runs: SweepResult['runs'] = [];
+  for (const [i, { name, recipe, yaml }] of points.entries()) {
+    options.onRun?.(name, i, points.length);
+    const dir = join(root.dir, name);
+    const open = (): RunFolder => new RunFolder(dir, recipe.name, neighbours(root.dir, dir));
+    const folder = await leaderFirst(ranks, open);
+    const titled = { ...recipe, title: `${recipe.title ?? recipe.name} (${name})` };
+    const tensorboard = options.tensorboard && join(options.tensorboard, name);
+    const own = { ...options, tensorboard };
+    runs.push({ name, result: await runIn(folder, file, titled, yaml, own) });
+  }
+  const title = points[0]!.recipe.title ?? root.recipeName;
+  const reports = runs.map(({ name, result }) => ({ name, report: result.report }));
+  const report = compareRuns(title, reports);
+  const reportPath = join(root.dir, 'sweep.html');
+  if (leads(ranks)) {
     const { markdown, json } = renderRuns(report);
     writeFileAtomic(join(root.dir, 'sweep.json'), `${JSON.stringify(json, null, 1)}\n`);
     writeFileAtomic(join(root.dir, 'sweep.md'), markdown);
     writeFileAtomic(reportPath, renderReport(report));
-    return { dir: root.dir, runs, report, reportPath };
-  } finally {
-    unlock();
   }
+  return { dir: root.dir, runs, report, reportPath };
 }
 
 /** Run folders whose artifacts may be taken: that of the recipe itself, and those of other runs. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { warn } from '../errors';
 import { JsonLines } from '../json-lines';
+import { leads } from '../ranks';
 import type { TrainingLogEntry } from '../train/loop';
 import { EventFile } from '../train/tensorboard';
 import type { RunOptions } from './context';
@@ -20,16 +21,27 @@ export interface TrainingLog extends Disposable {
   onSave: () => void;
 }
 
+/** Of a rank that does not write. */
+const silentLog: TrainingLog = {
+  onStep: () => undefined,
+  onResume: () => undefined,
+  onSave: () => undefined,
+  [Symbol.dispose]: () => undefined,
+};
+
 /**
  * Writes each step to a log, and to TensorBoard where a run is asked for it, and reports progress.
  * A log that is ahead of the checkpoint from which a run goes on is cut to it: the steps come again.
  */
 export function trainingLog(
-  context: { options: Pick<RunOptions, 'onProgress' | 'onMetrics' | 'onWarning' | 'tensorboard'> },
+  context: {
+    options: Pick<RunOptions, 'onProgress' | 'onMetrics' | 'onWarning' | 'ranks' | 'tensorboard'>;
+  },
   label: string,
   work: string,
 ): TrainingLog {
-  const { onProgress, onMetrics, onWarning = warn, tensorboard } = context.options;
+  const { onProgress, onMetrics, onWarning = warn, ranks, tensorboard } = context.options;
+  if (!leads(ranks)) return silentLog;
   const log = new JsonLines<TrainingLogEntry>(join(work, logFile));
   // TensorBoard's files cannot be cut: what they have, they have.
   const drawn = log.read().at(-1)?.step ?? 0;

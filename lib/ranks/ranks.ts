@@ -192,3 +192,14 @@ export class Ranks {
 export function leads(ranks: Ranks | undefined): boolean {
   return ranks?.leads ?? true;
 }
+
+/** Does something on every rank, but first on the leader, so that the others find it done. */
+export async function leaderFirst<T>(
+  ranks: Ranks | undefined,
+  action: () => T | Promise<T>,
+): Promise<T> {
+  if (ranks?.leads === false) await ranks.hear();
+  const result = await action();
+  if (ranks?.leads === true) await ranks.tell(null);
+  return result;
+}

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Artifact, RunResult, SweepResult } from '../../pipeline';
-import { collect, examples, repeated } from '../arguments';
+import type { Ranks } from '../../ranks';
+import { collect, examples, positiveInteger, repeated } from '../arguments';
 import type { Context } from '../context';
 import { resumable } from '../interruption';
 import { duration, Progress } from '../progress';
@@ -14,6 +15,8 @@ interface RunFlags {
   sweep: string[];
   tensorboard?: string;
   plan?: boolean;
+  nproc?: number;
+  rankTimeout?: number;
   json?: boolean;
 }
 
@@ -37,6 +40,16 @@ export function runCommand(context: Context): Command {
     )
     .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
     .option('--plan', 'say what each stage needs of memory and disk, and run nothing')
+    .option(
+      '--nproc <n>',
+      'follow the recipe in n processes of this machine; see docs/distributed.md',
+      positiveInteger,
+    )
+    .option(
+      '--rank-timeout <seconds>',
+      'how long a process waits for another one; 600 unless given',
+      positiveInteger,
+    )
     .option('--json', 'print {dir, student, reportPath, models} in place of the table')
     .addHelpText(
       'after',
@@ -44,6 +57,8 @@ export function runCommand(context: Context): Command {
         'pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --from-scratch',
         'pare run recipes/demo.yaml --set importance.remove=4 --set output=runs/eight-layers',
+        'pare run recipes/demo.yaml --nproc 2',
+        'torchrun --no-python --nproc-per-node 2 pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --plan',
         'pare run recipes/demo.yaml --sweep importance.remove=2,4,6',
         'pare run recipes/paper-de.yaml --variant b --tensorboard runs/tensorboard',
@@ -58,10 +73,40 @@ export function runCommand(context: Context): Command {
       await settingsAsUsage(() => checked(file, flags));
       if (flags.plan) return printPlan(context, file, flags);
       const progress = new Progress(context.stderr, context.now);
+      const { nproc } = flags;
+      if (nproc !== undefined && nproc > 1 && context.env.RANK === undefined) {
+        return startRanks(context, nproc);
+      }
       await resumable(context, progress, (signal) =>
-        follow(context, progress, file, flags, signal),
+        withRanks(context, flags, (ranks) => follow(context, progress, file, flags, signal, ranks)),
       );
     });
+}
+
+/** Runs this very command in several processes. */
+async function startRanks(context: Context, nproc: number): Promise<void> {
+  const { launchRanks } = await import('../../ranks/launch');
+  const args = [process.argv[1]!, ...context.args];
+  const onLine = (line: string): void => context.note(line);
+  context.exitCode = await launchRanks({ nproc, args, onLine, env: context.env });
+}
+
+/** Joins the other ranks, if there are any; only the first one speaks. */
+async function withRanks<T>(
+  context: Context,
+  { rankTimeout: timeoutSeconds }: RunFlags,
+  work: (ranks: Ranks | undefined) => Promise<T>,
+): Promise<T> {
+  if (context.env.RANK === undefined && context.env.WORLD_SIZE === undefined) {
+    return work(undefined);
+  }
+  const { endWithLauncher, Ranks } = await import('../../ranks');
+  endWithLauncher();
+  const ranks = await Ranks.fromEnvironment({ timeoutSeconds });
+  if (ranks?.leads === false) context.verbosity = 'quiet';
+  const result = await work(ranks);
+  await ranks?.close();
+  return result;
 }
 
 async function printPlan(context: Context, file: string, flags: RunFlags): Promise<void> {
@@ -90,12 +135,13 @@ async function follow(
   file: string,
   flags: RunFlags,
   signal: AbortSignal,
+  ranks: Ranks | undefined,
 ): Promise<void> {
   const { readRecipe, runRecipe, runSweep } = await import('../../pipeline');
   const { renderTable, renderRuns } = await import('../../report');
   const { fromScratch, set, sweep, variant, tensorboard } = flags;
   const options = {
-    ...{ fromScratch, set, tensorboard, signal, env: context.env },
+    ...{ fromScratch, set, tensorboard, signal, ranks, env: context.env },
     onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
     onWarning: progress.warn,
     onStage: (name, artifact) => {
@@ -107,6 +153,7 @@ async function follow(
   const several = sweep.length > 0 || readRecipe(file, set).recipe.variants !== undefined;
   if (!several) {
     const result = await runRecipe(file, options);
+    if (ranks?.leads === false) return;
     if (flags.json) context.print(JSON.stringify(summary(result)));
     else {
       context.print(renderTable(result.report).trimEnd());
@@ -119,6 +166,7 @@ async function follow(
     ...{ sweep, variants: variant },
     onRun: (name, i, total) => context.note(`\nrun ${i + 1} of ${total}: ${name}`),
   });
+  if (ranks?.leads === false) return;
   const { markdown, json } = renderRuns(result.report);
   if (flags.json) {
     for (const { name, result: one } of result.runs) {

@@ -16,7 +16,8 @@ import {
 import { writeFileAtomic } from '../../files';
 import { saveAdapter } from '../../lora';
 import { adapterFolder, saveModel } from '../../qwen2-audio';
-import { progressOf, runStage, type Context } from '../context';
+import { leads } from '../../ranks';
+import { progressOf, runStage, withGroup, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
 import { hashOf, type Artifact } from '../run-folder';
 import { logFile, trainingLog } from '../training-log';
@@ -84,7 +85,8 @@ export async function importanceStage(
       .places(name)
       .map((place) => join(place, traceFile))
       .find((path) => isTraceOf(path, fingerprint));
-    if (!existsSync(trace) && earlier !== undefined) copyFileSync(earlier, trace);
+    const takes = leads(context.options.ranks) && earlier !== undefined && !existsSync(trace);
+    if (takes) copyFileSync(earlier, trace);
     using opened = openModel(source.model);
     const { model, processor } = opened;
     const dev = context.splits[corpus.dev]!;
@@ -95,8 +97,10 @@ export async function importanceStage(
       fingerprint,
       signal: context.options.signal,
       onWarning: context.options.onWarning,
+      ranks: context.options.ranks,
       onProgress: progressOf(context, name),
     });
+    if (!leads(context.options.ranks)) return;
     copyFileSync(trace, join(target, traceFile));
     writeResult(target, importanceFile, result);
   });
@@ -115,12 +119,13 @@ export function pruneStage(
   name: string = 'pruned',
 ): Promise<Artifact> {
   const inputs = { teacher: source.hash, ...chosen };
-  return runStage(context, name, inputs, async (target) => {
+  const make = async (target: string): Promise<void> => {
     using opened = openBase(source.model);
     const { model, processor } = opened;
     saveModel(join(target, 'model'), model.withLayers(kept), processor, { dtype: 'bfloat16' });
     return Promise.resolve();
-  });
+  };
+  return runStage(context, name, inputs, make, 'alone');
 }
 
 /**
@@ -148,7 +153,10 @@ export function healStage(
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     using log = trainingLog(context, label, work);
     const options = training(context, log, heal, work, hash);
-    await finetune(model, items, features.for(processor), options);
+    await withGroup(context, (group) =>
+      finetune(model, items, features.for(processor), { ...options, group }),
+    );
+    if (!leads(context.options.ranks)) return;
     saveModel(join(target, 'model'), model, processor, {
       dtype: 'bfloat16',
       targetLanguages: languages,
@@ -161,7 +169,7 @@ export function healStage(
 export function quantizeStage(context: Context, source: Source): Promise<Artifact> {
   const { quantize } = context.recipe;
   const inputs = { quantize, source: source.hash };
-  return runStage(context, 'quantized', inputs, async (target) => {
+  const make = async (target: string): Promise<void> => {
     const progress = progressOf(context, 'quantising (MB)');
     await quantizeCheckpoint(source.model, join(target, 'model'), {
       ...quantize,
@@ -170,7 +178,8 @@ export function quantizeStage(context: Context, source: Source): Promise<Artifac
       signal: context.options.signal,
       onProgress: (done, total) => progress(Math.floor(done / 1e6), Math.ceil(total / 1e6)),
     });
-  });
+  };
+  return runStage(context, 'quantized', inputs, make, 'alone');
 }
 
 type Distilled = Record<string, DistilledTargets>;
@@ -210,11 +219,12 @@ export async function distillStage(
       const translated = await translateSplit(model, features.for(processor), train, language, {
         ...generation,
         signal: context.options.signal,
+        ranks: context.options.ranks,
         onProgress: progressOf(context, `teacher translates into ${language}`),
       });
       result[language] = selectTargets(translated, references(train, language), { minChrf });
     }
-    writeResult(target, targetsFile, result);
+    if (leads(context.options.ranks)) writeResult(target, targetsFile, result);
   });
   return { artifact, result: readResult(artifact, targetsFile) };
 }
@@ -250,10 +260,10 @@ export function studentStage(
     ];
     using log = trainingLog(context, 'QLoRA', work);
     const options = training(context, log, distill, work, hash);
-    const adapter = await finetune(model, items, features.for(processor), {
-      ...options,
-      lora: distill.lora,
-    });
+    const adapter = await withGroup(context, (group) =>
+      finetune(model, items, features.for(processor), { ...options, group, lora: distill.lora }),
+    );
+    if (!leads(context.options.ranks)) return adapter!.dispose();
     saveModel(join(target, 'model'), model, processor, {
       dtype: 'bfloat16',
       targetLanguages: languages,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { evaluateModel, type Evaluation } from '../../compress';
 import { writeFileAtomic } from '../../files';
+import { leads } from '../../ranks';
 import { progressOf, runStage, type Context } from '../context';
 import { openModel, type FeatureCache } from '../models';
 import type { Artifact } from '../run-folder';
@@ -46,6 +47,7 @@ export async function evaluateStage(
           ...generation,
           ...evaluate,
           signal: context.options.signal,
+          ranks: context.options.ranks,
           onProgress: progressOf(context, `evaluating ${name} on ${split} (${language})`),
         };
         const heard = features.for(processor);
@@ -53,6 +55,7 @@ export async function evaluateStage(
       }
       result[split] = evaluations;
     }
+    if (!leads(context.options.ranks)) return;
     writeFileAtomic(join(target, file), `${JSON.stringify(result)}\n`);
   };
   const artifact = await runStage(context, `evaluation-${name}`, inputs, make);

@@ -10,7 +10,8 @@ import { transcribe } from '../../train/examples';
 import { JsonLines } from '../../json-lines';
 import type { TrainingLogEntry } from '../../train/loop';
 import type { TrainingItem } from '../../train/translation';
-import { runStage, type Context } from '../context';
+import { leads } from '../../ranks';
+import { runStage, withGroup, type Context } from '../context';
 import { checkpointHash, openBase, type FeatureCache, type LoadedModel } from '../models';
 import type { Recipe } from '../recipe-schema';
 import type { Artifact } from '../run-folder';
@@ -25,11 +26,14 @@ export async function teacherStage(context: Context, features: FeatureCache): Pr
   const start = checkpoint === undefined ? 'random' : checkpointHash(checkpoint);
   const inputs = { random, train: hashed(train), start, corpusHash, languages, seed };
   return runStage(context, 'teacher', inputs, async (target, work, hash) => {
-    using opened = startOf(context, work);
+    using opened = await startOf(context, work);
     const { model, processor } = opened;
     using log = trainingLog(context, 'teacher', work);
     const options = training(context, log, train, work, hash);
-    const adapter = await finetune(model, items(context), features.for(processor), options);
+    const adapter = await withGroup(context, (group) =>
+      finetune(model, items(context), features.for(processor), { ...options, group }),
+    );
+    if (!leads(context.options.ranks)) return adapter?.dispose();
     // Merging into a 4-bit base would spoil it: there the adapter stays one, as in a student.
     const packed = [...model.namedModules()].some(([, module]) => module instanceof Linear4bit);
     if (adapter !== undefined && !packed) mergeLora(adapter);
@@ -60,18 +64,20 @@ export function teacherFiles(recipe: Recipe, artifact: Artifact): { model: strin
   return { model: artifact.dir, log: recipe.teacher.log };
 }
 
-function startOf(context: Context, work: string): LoadedModel {
+async function startOf(context: Context, work: string): Promise<LoadedModel> {
   const { teacher, languages, corpus, seed } = context.recipe;
   if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint);
   const { vocabSize, ...shape } = teacher.random!;
   const tokenizerDir = join(work, 'tokenizer');
-  if (!existsSync(tokenizerDir)) {
+  const { ranks } = context.options;
+  if (leads(ranks) && !existsSync(tokenizerDir)) {
     // By a rename: a run that is killed here must not find half of the files.
     const half = `${tokenizerDir}.new`;
     rmSync(half, { recursive: true, force: true });
     trainTokenizer(half, context.splits[corpus.train]!, languages, vocabSize);
     renameSync(half, tokenizerDir);
   }
+  await ranks?.leaderDoes(() => null);
   const processor = new Processor({
     tokenizer: Tokenizer.fromPretrained(tokenizerDir),
     maxSourcePositions: shape.audio.max_source_positions,
