@@ -74,7 +74,6 @@ export async function inRunFolder<T>(
     if (leads(ranks)) {
       folder = open();
       unlock = lockRunFolder(folder.dir);
-      removeTemporaries(folder.dir);
       await ranks?.tell('opened');
     } else await ranks!.hear();
     return await body(folder ?? open());

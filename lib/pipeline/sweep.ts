@@ -1,7 +1,7 @@
 /** Several runs of one recipe that share what they can, and their comparison. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileError, writeFileAtomic } from '../files';
+import { fileError, removeTemporaries, writeFileAtomic } from '../files';
 import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
 import { leaderFirst, leads } from '../ranks';
 import type { RunOptions } from './context';
@@ -46,6 +46,7 @@ async function followPoints(
   options: SweepOptions,
 ): Promise<SweepResult> {
   const { ranks } = options;
+  if (leads(ranks)) removeTemporaries(root.dir);
   const runs: SweepResult['runs'] = [];
   for (const [i, { name, recipe, yaml }] of points.entries()) {
     options.onRun?.(name, i, points.length);

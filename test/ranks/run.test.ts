@@ -64,7 +64,7 @@ function hasState(run: string, stage: string): boolean {
   const work = readdirSync(run).find(
     (name) => name.startsWith(`.${stage}-`) && name.endsWith('.work'),
   );
-  return work !== undefined && existsSync(join(run, work, 'state.safetensors'));
+  return work !== undefined && existsSync(join(run, work, 'checkpoints', 'checkpoint-2'));
 }
 
 test('two ranks make what one makes: another run takes all of it', async () => {

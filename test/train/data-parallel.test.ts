@@ -67,7 +67,7 @@ describe('a run that was cut short', () => {
   const argument = (): { options: FinetuneOptions } => ({
     options: {
       ...options,
-      state: { path: join(dir, 'state.safetensors'), everySteps: 2, fingerprint: 'f' },
+      state: { dir: join(dir, 'checkpoints'), everySteps: 2, fingerprint: 'f' },
     },
   });
 
@@ -83,7 +83,7 @@ describe('a run that was cut short', () => {
       expect(ends[rank]).toMatchObject({ error: 'DistributedError' });
       expect(ends[rank]!.message).toMatch(/of rank \d of 4: another rank is gone/);
     }
-    expect(existsSync(join(dir, 'state.safetensors'))).toBe(true);
+    expect(existsSync(join(dir, 'checkpoints', 'checkpoint-2'))).toBe(true);
     const [first] = await together<Trained>('train', 2, argument());
     expect(first!.message).toBeUndefined();
     expect(distance(whole.losses.slice(2), first!.value!.losses)).toBeLessThan(1e-5);
