@@ -297,7 +297,10 @@ describe('what cannot be merged, and leaves nothing', () => {
 
   test('no adapter, an output that is there', async () => {
     await refuse('has no adapter to merge; give one', 'bf16', { adapter: undefined });
-    await refuse('is neither a folder nor a name on the hub (owner/name); give the folder of a checkpoint', 'nowhere');
+    await refuse(
+      'is neither a folder nor a name on the hub (owner/name); give the folder of a checkpoint',
+      'nowhere',
+    );
     mkdirSync(at('taken'));
     await refuse('exists already', 'bf16', {}, at('taken'));
     expect(readdirSync(at('taken'))).toEqual([]);
@@ -319,9 +322,7 @@ describe('what cannot be merged, and leaves nothing', () => {
     await refuse('no references in fr; it has de, zh', 'bf16', {
       dev: { corpus: task.corpus, languages: ['French'] },
     });
-    await refuse('is neither a folder nor a name on the hub', 'bf16', {
-      dev: { corpus: at('nothing') },
-    });
+    await refuse('corpus.json does not exist', 'bf16', { dev: { corpus: at('nothing') } });
     expect(existsSync(at('refused'))).toBe(false);
   });
 
