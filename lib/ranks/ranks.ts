@@ -10,6 +10,7 @@ import {
   type TcpStore,
 } from '../torch/distributed';
 
+/** Which of the processes this is, and after how many seconds others count as missing. */
 export interface JoinOptions extends Place {
   /** How long to wait for the others at the start, and in each collective; 600 unless given. */
   timeoutSeconds?: number;
@@ -60,9 +61,11 @@ export class Ranks {
     return place === undefined ? undefined : Ranks.join({ ...place, ...options });
   }
 
+  /** The number of this process, from 0. */
   get rank(): number {
     return this.options.rank;
   }
+  /** The number of processes at the start; some may be gone. */
   get size(): number {
     return this.options.worldSize;
   }

@@ -1,5 +1,6 @@
 import type { Ranks } from './ranks';
 
+/** Results that are there already, and who hears of new ones. */
 export interface ShareOptions<T> {
   /** Results from before, by item: the leader's count. */
   known?: ReadonlyMap<number, T>;

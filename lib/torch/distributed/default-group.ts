@@ -10,6 +10,7 @@ import type { TcpStore } from './store';
 /** Seconds that a process waits for another, unless told otherwise. */
 export const defaultTimeoutSeconds = 600;
 
+/** Which process this is, where rank 0 listens, and by what tensors travel. */
 export interface ProcessGroupOptions extends Omit<
   RendezvousOptions,
   'timeoutSeconds' | 'masterAddr' | 'masterPort'

@@ -1,6 +1,7 @@
 /** What torchrun, Slurm and Kubernetes tell a process of its part. */
 import { DistributedError } from './error';
 
+/** Which of the processes this is, and where rank 0 listens. */
 export interface Place {
   rank: number;
   worldSize: number;

@@ -6,6 +6,7 @@ import { called } from './call';
 import { DistributedError, distributedError } from './error';
 import type { TcpStore } from './store';
 
+/** What c10d can carry tensors by; see `availableBackends` for this build. */
 export const backends = ['gloo', 'nccl'] as const;
 /** Gloo is for CPU tensors, NCCL for CUDA's, in builds that have it. */
 export type Backend = (typeof backends)[number];
@@ -15,8 +16,10 @@ export function availableBackends(): Backend[] {
   return binding.distributedBackends() as Backend[];
 }
 
+/** How the tensors of all ranks become one, elementwise. */
 export type ReduceOp = 'sum' | 'product' | 'min' | 'max';
 
+/** Which ranks form a group, and how they find each other in a store. */
 export interface GroupOptions {
   backend?: Backend;
   rank: number;
@@ -53,9 +56,11 @@ export class ProcessGroup {
     return new ProcessGroup(id, options);
   }
 
+  /** The number of this process, from 0. */
   get rank(): number {
     return this.options.rank;
   }
+  /** The number of processes. */
   get size(): number {
     return this.options.worldSize;
   }

@@ -57,6 +57,7 @@ export class GradientReducer {
     );
   }
 
+  /** Takes the hooks off the parameters, which live on. */
   close(): void {
     ok(binding.reducerClose(this.#id));
   }

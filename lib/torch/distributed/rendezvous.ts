@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { DistributedError } from './error';
 import { TcpStore } from './store';
 
+/** Where and for how long a rank waits for the others. */
 export interface RendezvousOptions {
   rank: number;
   worldSize: number;

@@ -5,6 +5,7 @@ import { unreachable } from './error';
 /** Ask at most this often whether something has changed. */
 const pollMilliseconds = 20;
 
+/** Where the store is, and whether it lives in this process. */
 export interface StoreOptions {
   /** Name or address of the machine of rank 0; the server listens on this address alone. */
   host: string;
@@ -41,10 +42,15 @@ export class TcpStore {
     return new TcpStore(id, { ...options, port: ok(binding.storePort(id)) });
   }
 
+  /** The port that the server listens on. */
   get port(): number {
     return this.options.port;
   }
 
+  /**
+   * Sets a key, whatever its value was.
+   * @throws DistributedError if the server does not answer in time
+   */
   async set(key: string, value: string): Promise<void> {
     await this.#call<undefined>((callback) => binding.storeSet(this.id, key, value, callback));
   }
@@ -88,6 +94,7 @@ export class TcpStore {
     ok(binding.storeBeat(this.id, key, Math.ceil(1000 * intervalSeconds)));
   }
 
+  /** Ends the connection, and on the server the store. */
   close(): void {
     ok(binding.storeClose(this.id));
   }
