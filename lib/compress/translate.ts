@@ -223,7 +223,11 @@ export async function translateSplit(
 }
 
 /** Each part by length, as an {@link EncodedSplit} of it would have it. */
-function sortedInParts(order: readonly number[], size: number, frames: readonly number[]): number[] {
+function sortedInParts(
+  order: readonly number[],
+  size: number,
+  frames: readonly number[],
+): number[] {
   const parts: number[][] = [];
   for (let at = 0; at < order.length; at += size) parts.push(order.slice(at, at + size));
   return parts.flatMap((part) => part.sort((a, b) => frames[a]! - frames[b]!));

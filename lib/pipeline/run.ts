@@ -69,14 +69,12 @@ export async function inRunFolder<T>(
 ): Promise<T> {
   let unlock: (() => void) | undefined;
   try {
-    const open = (): RunFolder => new RunFolder(resolve(output), name);
-    let folder: RunFolder | undefined;
-    if (leads(ranks)) {
-      folder = open();
-      unlock = lockRunFolder(folder.dir);
-      await ranks?.tell('opened');
-    } else await ranks!.hear();
-    return await body(folder ?? open());
+    const folder = await leaderFirst(ranks, () => {
+      const opened = new RunFolder(resolve(output), name);
+      if (leads(ranks)) unlock = lockRunFolder(opened.dir);
+      return opened;
+    });
+    return await body(folder);
   } catch (error) {
     await ranks?.fail(error);
     throw error;
