@@ -166,8 +166,8 @@ describe('a recipe whose teacher is on the hub', () => {
 
   test('a name that nobody has is named with recipe and key', async () => {
     const file = recipeOf('somebody/else');
-    for (const failed of [runRecipe(file, { env }), planRecipe(file, { env })]) {
-      await expect(failed).rejects.toThrow(
+    for (const fail of [() => runRecipe(file, { env }), () => planRecipe(file, { env })]) {
+      await expect(fail()).rejects.toThrow(
         `${file}: teacher.checkpoint: there is no folder somebody/else here, and `,
       );
     }
