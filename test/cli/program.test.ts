@@ -94,7 +94,7 @@ describe('the program', () => {
     const short = await pareWith({ PARE_DEBUG: '' }, 'inspect', '/nowhere');
     expect(short).toMatchObject({ exitCode: 1, stdout: '' });
     expect(short.stderr).toMatch(oneLine);
-    expect(short.stderr).toContain('/nowhere has no config.json');
+    expect(short.stderr).toContain('/nowhere is neither a folder nor a name on the hub');
     const long = await pareWith({ PARE_DEBUG: '1' }, 'inspect', '/nowhere');
     expect(long.exitCode).toBe(1);
     expect(long.stderr).toMatch(/^pare: .*\n.*CheckpointError.*\n\s+at /);

@@ -275,9 +275,9 @@ test.each<[string, Change, RegExp]>([
   [
     'both corpora',
     (r) => (r.corpus.demo = {}),
-    /: corpus: give either path or demo; see recipes\/ for examples$/,
+    /: corpus: give either path, hub or demo; see recipes\/ for examples$/,
   ],
-  ['no corpus', (r) => (r.corpus = {}), /: corpus: give either path or demo/],
+  ['no corpus', (r) => (r.corpus = {}), /: corpus: give either path, hub or demo/],
   [
     'distillation over weights of full precision',
     (r) => delete (r as never)['quantize'],
