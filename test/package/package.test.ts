@@ -68,8 +68,7 @@ describe('what is packed', () => {
     const expected = [
       ...['LICENSE', 'README.md', 'package.json', 'CMakeLists.txt', 'binding.gyp'],
       ...[...building, 'cmake/cuda.cmake', 'cmake/checksums.json', 'cmake/wheel.py'],
-      ...['recipes/paper-de.yaml', 'recipes/paper-zh.yaml', 'recipes/recipe.schema.json'],
-      ...[...under('native'), ...compiled],
+      ...[...under('native'), ...under('recipes'), ...compiled],
     ];
     expect(listed(packed.main)).toEqual(expected.map((file) => `package/${file}`).sort());
   });
@@ -186,6 +185,17 @@ describe('a program', () => {
       expect(stderr).toContain('ERR_PACKAGE_PATH_NOT_EXPORTED');
     }
     await succeed(program, [node, '-e', "require('pare/package.json').version"]);
+  });
+
+  test('has what there is to try it with', async () => {
+    const script = `
+      const { demo, SpeechTranslator } = require('pare');
+      const missing = Object.values(demo).filter((path) => !require('node:fs').existsSync(path));
+      SpeechTranslator.load(demo.teacher)
+        .then((translator) => translator.translate(demo.clip, { to: 'German' }))
+        .then(({ text }) => console.log(JSON.stringify({ missing, text })));`;
+    const printed = JSON.parse(await succeed(program, [node, '-e', script])) as unknown;
+    expect(printed).toEqual({ missing: [], text: expect.stringMatching(/Januar/) });
   });
 
   test('scores without the addon', async () => {
