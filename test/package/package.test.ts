@@ -67,7 +67,13 @@ describe('what is packed', () => {
     ].map((name) => `cmake/${name}.js`);
     const expected = [
       ...['LICENSE', 'README.md', 'package.json', 'CMakeLists.txt', 'binding.gyp'],
-      ...[...building, 'cmake/cuda.cmake', 'cmake/checksums.json', 'cmake/wheel.py'],
+      ...[
+        ...building,
+        'cmake/cuda.cmake',
+        'cmake/distributed.cmake',
+        'cmake/checksums.json',
+        'cmake/wheel.py',
+      ],
       ...[...under('native'), ...under('recipes'), ...compiled],
     ];
     expect(listed(packed.main)).toEqual(expected.map((file) => `package/${file}`).sort());
