@@ -66,7 +66,7 @@ export async function finetune(
   const { dModel } = model.config.audio;
   const ctc =
     (options.ctcWeight ?? 0) > 0
-      ? new CtcHead(dModel, model.config.text.vocabSize, generator)
+      ? new CtcHead(dModel, model.config.text.vocabSize, generator, model.dtype)
       : undefined;
   for (const [name, parameter] of ctc?.namedParameters() ?? []) {
     parameters.set(`ctc.${name}`, parameter);
@@ -82,6 +82,7 @@ export async function finetune(
       // Always there: without a listener the loop would pass over the step itself.
       onStep: (entry) => options.onStep?.(measure(entry)),
       parameters,
+      roundingSeed: options.seed,
       steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
       prepare: (step) => task.load(step),
       microBatches: (step) => task.microBatches(step),

@@ -2,7 +2,7 @@
 import type { Utterance } from '../data';
 import { parseConfig, Qwen2Audio, translatorSystemPrompt, type Processor } from '../qwen2-audio';
 import { ChatTemplate, qwen2AudioSpecialTokens, saveBpe, trainByteLevelBpe } from '../text';
-import { Generator } from '../torch';
+import { Generator, type DType } from '../torch';
 import { instructionOf, transcribe } from '../train/examples';
 
 /** The shape of a new model, in the words of config.json. */
@@ -24,8 +24,16 @@ export interface ModelShape {
   };
 }
 
-/** A Qwen2-Audio of the given shape and the processor's vocabulary, with seeded random weights. */
-export function randomModel(shape: ModelShape, processor: Processor, seed: number): Qwen2Audio {
+/**
+ * A Qwen2-Audio of the given shape and the processor's vocabulary, with seeded random weights: in
+ * bfloat16 those of float32, rounded.
+ */
+export function randomModel(
+  shape: ModelShape,
+  processor: Processor,
+  seed: number,
+  dtype?: DType,
+): Qwen2Audio {
   const { tokenizer } = processor;
   const eos = tokenizer.tokenToId('<|im_end|>');
   const raw = {
@@ -51,7 +59,7 @@ export function randomModel(shape: ModelShape, processor: Processor, seed: numbe
       ...shape.text,
     },
   };
-  return new Qwen2Audio(parseConfig(raw), { generator: new Generator(seed) });
+  return new Qwen2Audio(parseConfig(raw), { generator: new Generator(seed), dtype });
 }
 
 /**

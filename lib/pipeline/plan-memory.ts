@@ -4,6 +4,8 @@
  */
 import type { Qwen2AudioConfig } from '../qwen2-audio';
 import { logicalParameters } from '../qwen2-audio/logical-parameters';
+import { dtypeSize } from '../torch/dtype';
+import type { WeightDtype } from '../train/optimizers';
 
 export type Shape = Pick<Qwen2AudioConfig, 'audio' | 'text'>;
 
@@ -67,9 +69,9 @@ export class ModelCost {
     return new ModelCost(this.shape, packing);
   }
 
-  /** As stages compute: float32, but for what is in 4 bits. */
-  get bytesInMemory(): number {
-    return this.#bytes(4);
+  /** As stages compute, but for what is in 4 bits. */
+  bytesInMemory(weights: WeightDtype = 'float32'): number {
+    return this.#bytes(dtypeSize[weights]);
   }
 
   /** Stored as bfloat16, but for what is in 4 bits. */
@@ -129,11 +131,16 @@ export function trainingMemory(
     trained: number;
     bytesOfMoments: number;
     lora: boolean;
+    /** Steps have several micro-batches. */
+    accumulates?: boolean;
+    weights?: WeightDtype;
     bf16?: boolean;
     checkpointing?: boolean;
   },
 ): Memory {
   const { shape } = model;
+  const { weights = 'float32' } = settings;
+  const each = dtypeSize[weights];
   const { audio, text } = shape;
   const decoded = clips * tokens;
   const heard = clips * audio.maxSourcePositions;
@@ -149,18 +156,19 @@ export function trainingMemory(
   // Both convolutions, on twice as many frames, before and behind GELU.
   const convolutions = heard * audio.dModel * 6;
   // With autocast a copy of each matrix in bfloat16 is kept for backward.
-  const copies =
-    settings.bf16 && !settings.lora && !settings.checkpointing ? 2 * model.parameters : 0;
+  const casts = settings.bf16 && weights === 'float32';
+  const copies = casts && !settings.lora && !settings.checkpointing ? 2 * model.parameters : 0;
   const logits = Math.min(clips * targets * text.vocabSize, logitsAtOnce);
   const { trained, bytesOfMoments } = settings;
   return {
     program: ModelCost.program,
-    weights: model.bytesInMemory + (settings.lora ? 4 * trained : 0),
-    gradients: 4 * trained,
+    weights: model.bytesInMemory(weights) + (settings.lora ? 4 * trained : 0),
+    // Adapters are float32, and so are sums over micro-batches.
+    gradients: (settings.lora || settings.accumulates ? 4 : each) * trained,
     optimizer: bytesOfMoments * trained,
-    activations: 4 * (kept + layer + convolutions) + copies,
-    // Logits, their softmax, and the gradient.
-    logits: 3 * 4 * logits,
+    activations: each * (kept + layer + convolutions) + copies,
+    // In float32: logits, their softmax, and the gradient; what lm_head learns until backward.
+    logits: 3 * 4 * logits + (settings.lora ? 0 : 4 * text.vocabSize * text.hiddenSize),
   };
 }
 
@@ -199,7 +207,7 @@ export function decodingMemory(
   );
   return {
     program: ModelCost.program,
-    weights: model.bytesInMemory,
+    weights: model.bytesInMemory(),
     activations: 4 * (layer + encoded * text.hiddenSize),
     logits: 2 * 4 * rows * text.vocabSize,
     cache: 4 * rows * (tokens + newTokens) * cachedNumbers(shape),

@@ -6,6 +6,7 @@ import { openCorpus, type Corpus, type Utterance } from '../data';
 import { named } from '../errors';
 import { HubNotFoundError, parseHubName, type PlannedFetch } from '../hub';
 import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
+import { dtypeSize } from '../torch/dtype';
 import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
 import { corpusSource } from './corpus-source';
@@ -260,6 +261,7 @@ class Planner {
   ): Stage {
     const { microBatchSize, batchSize } = settings;
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
+    const { weights = 'float32' } = settings;
     const bytesOfMoments = settings.optimizer === 'adamw8bit' ? 2 : 8;
     const { longest, targetTokens, utterances } = this.lengths;
     const targets = this.recipe.languages.length;
@@ -270,8 +272,9 @@ class Planner {
       targets: targets * targetTokens,
     };
     const memory = trainingMemory(model, rows, {
-      ...{ trained, bytesOfMoments, lora: lora !== undefined },
-      ...{ bf16: settings.bf16, checkpointing: settings.gradientCheckpointing },
+      ...{ trained, bytesOfMoments, lora: lora !== undefined, weights },
+      ...{ accumulates: rows.clips < batchSize, bf16: settings.bf16 },
+      checkpointing: settings.gradientCheckpointing,
     });
     const steps =
       settings.steps ?? Math.round(Math.ceil(utterances / batchSize) * (settings.epochs ?? 1));
@@ -287,7 +290,8 @@ class Planner {
       trained,
       memory: { ...memory, features: this.#features },
       disk: model.bytesOnDisk + onDisk,
-      workDisk: checkpoints * trained * (4 + bytesOfMoments),
+      workDisk:
+        checkpoints * trained * ((lora === undefined ? dtypeSize[weights] : 4) + bytesOfMoments),
       ...(steps > 0 ? { work: `${steps} steps` } : {}),
     };
   }
@@ -320,7 +324,7 @@ class Planner {
   #copying(name: string, from: ModelCost, to: ModelCost): Stage {
     const memory = {
       program: ModelCost.program,
-      weights: name === 'pruned' ? from.bytesInMemory : 0,
+      weights: name === 'pruned' ? from.bytesInMemory() : 0,
     };
     const { parameters, bytesOnDisk: disk } = to;
     return { name, parameters, trained: 0, memory, disk, workDisk: 0 };

@@ -4,7 +4,7 @@
  * of the stage, and finished runs would be made again.
  */
 import { z } from 'zod';
-import { optimizerNames } from '../train/optimizers';
+import { optimizerNames, roundings, weightDtypes } from '../train/optimizers';
 import { scheduleNames } from '../train/schedule';
 
 const count = z.number().int().positive();
@@ -102,6 +102,14 @@ const optimization = {
     .optional()
     .describe('speed and throat of the speaker, changed anew each time'),
   bf16: z.boolean().optional().describe('matrix products in bfloat16, from float32 weights'),
+  weights: z
+    .enum(weightDtypes)
+    .optional()
+    .describe('what weights and gradients are held in; float32 unless given'),
+  rounding: z
+    .enum(roundings)
+    .optional()
+    .describe('of weights in bfloat16; stochastic unless given, nearest loses small updates'),
   gradientCheckpointing: z
     .boolean()
     .optional()

@@ -148,3 +148,12 @@ export function grad(
 export function zeroGrad(parameters: readonly Tensor[]): void {
   ok(binding.zeroGrad(parameters.map((p) => p.id)));
 }
+
+/**
+ * From here on the gradients of parameters are float32 whatever these are, and backward adds to
+ * them in float32; those that are there already go on so. For sums over micro-batches, of which
+ * bfloat16 would lose small parts.
+ */
+export function sumGradInFloat32(parameters: readonly Tensor[]): void {
+  ok(binding.sumGradInFloat32(parameters.map((p) => p.id)));
+}

@@ -114,6 +114,7 @@ export interface Binding {
   backward(outputs: Id[], gradients: Id[]): Result<true>;
   autogradGrad(outputs: Id[], inputs: Id[], gradients: Id[]): Result<Id[]>;
   zeroGrad(parameters: Id[]): Result<true>;
+  sumGradInFloat32(parameters: Id[]): Result<true>;
   // native/bridge/warnings.cc
   onWarning(listener: (message: string) => void): Result<true>;
   // native/ops/chunked_loss.cc
@@ -302,6 +303,8 @@ export interface Binding {
     beta2: number,
     weightDecay: number,
     eps: number,
+    seed: number,
+    numbers: readonly number[],
   ): Result<true>;
   clipGradNorm(parameters: Id[], maxNorm: number): Result<number>;
   foreachMul_(tensors: Id[], factor: number): Result<true>;
@@ -318,6 +321,8 @@ export interface Binding {
     beta2: number,
     weightDecay: number,
     eps: number,
+    seed: number,
+    numbers: readonly number[],
   ): Result<true>;
   // native/io/register.cc
   mapTensor(fd: number, offset: number, dtype: number, shape: readonly number[]): Result<Id>;

@@ -6,7 +6,7 @@ import type { ProcessGroup } from '../torch/distributed';
 import { loadCheckpoint, saveCheckpoint, type CheckpointOptions } from './checkpoint';
 import { addTo, DataParallel, type Sums } from './data-parallel';
 import { TrainingError } from './error';
-import type { OptimizerName } from './optimizers';
+import type { OptimizerName, Rounding } from './optimizers';
 import { scheduleFactor, type ScheduleName } from './schedule';
 
 /** How parameters change: optimiser, learning rate and schedule, weight decay, clipping. */
@@ -23,6 +23,8 @@ export interface OptimizerOptions {
   warmupSteps?: number;
   /** Gradients are scaled so that their global norm is at most this; 0 leaves them. */
   maxGradNorm?: number;
+  /** Of parameters in bfloat16; stochastic unless given. */
+  rounding?: Rounding;
 }
 
 /** One line of the training log. */
@@ -40,6 +42,8 @@ export interface TrainingLogEntry {
 /** What is trained, on what, for how long, and who hears of it. */
 export interface TrainOptions<Micro> extends OptimizerOptions {
   parameters: ReadonlyMap<string, Tensor>;
+  /** Of stochastic rounding; 0 unless given. */
+  roundingSeed?: number;
   steps: number;
   /** Awaited before a step: reads what its micro-batches need. */
   prepare?: (step: number) => Promise<void>;
@@ -78,11 +82,16 @@ export interface TrainOptions<Micro> extends OptimizerOptions {
  * good step
  */
 export async function train<Micro>(options: TrainOptions<Micro>): Promise<void> {
-  const { parameters, steps, state, signal, group } = options;
+  const { parameters, steps, state, signal, group, rounding, roundingSeed = 0 } = options;
   const Optimizer = options.optimizer === 'adamw8bit' ? optim.AdamW8bit : optim.AdamW;
-  const optimizer = new Optimizer(parameterGroups(options), options);
+  const optimizer = new Optimizer(parameterGroups(options), {
+    ...options,
+    roundingSeed: rounding === 'nearest' ? undefined : roundingSeed,
+  });
   const parallel =
     group === undefined || group.size === 1 ? undefined : new DataParallel(group, parameters);
+  // Sums over ranks, too: these may have different numbers of micro-batches.
+  if (parallel !== undefined) optimizer.sumGradInFloat32();
   try {
     let step = 0;
     // Of several ranks one reads and writes.
@@ -147,7 +156,7 @@ async function trainStep<Micro>(
   parallel: DataParallel | undefined,
 ): Promise<TrainingLogEntry> {
   const started = performance.now();
-  let sums = scope(() => accumulate(options, step, parallel));
+  let sums = scope(() => accumulate(options, optimizer, step, parallel));
   if (parallel !== undefined) {
     sums = await parallel.sum(sums, options.signal?.aborted ?? false);
     checkFinite('loss', sums.loss, step, options);
@@ -169,11 +178,15 @@ async function trainStep<Micro>(
 /** Forward and backward of a step; returns the loss and what else is to be logged. */
 function accumulate<Micro>(
   options: TrainOptions<Micro>,
+  optimizer: optim.Optimizer,
   step: number,
   parallel: DataParallel | undefined,
 ): Sums {
   const sums: Sums = { loss: 0 };
+  let microBatches = 0;
   for (const { item, last } of marked(options.microBatches(step))) {
+    // The first one's gradient is as exact in its own dtype, at half of the bytes.
+    if (microBatches++ === 1) optimizer.sumGradInFloat32();
     scope(() => {
       const { loss, metrics = {} } = options.loss(item, step);
       const value = loss.item();

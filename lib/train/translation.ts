@@ -16,10 +16,12 @@ import {
 } from '../qwen2-audio';
 import {
   autocast,
+  checkpoint,
   functional as F,
   manualSeed,
   nn,
   tensor,
+  type DType,
   type Generator,
   type Tensor,
 } from '../torch';
@@ -90,9 +92,9 @@ export class CtcHead extends nn.Module {
   /** The blank is the class behind the last token. */
   readonly #blank: number;
 
-  constructor(dModel: number, vocabSize: number, generator: Generator) {
+  constructor(dModel: number, vocabSize: number, generator: Generator, dtype?: DType) {
     super();
-    this.linear = new nn.Linear(dModel, vocabSize + 1, { generator });
+    this.linear = new nn.Linear(dModel, vocabSize + 1, { generator, dtype });
     this.#blank = vocabSize;
   }
 
@@ -213,7 +215,11 @@ export class TranslationTask {
 
   #loss(micro: MicroBatch, ctcOnly: boolean): { loss: Tensor; metrics: Record<string, number> } {
     const { batch } = micro;
-    const encoderStates = this.model.encode(batch);
+    const encoded = this.model.encode(batch);
+    // Read twice: gradients of decoder and CTC are added up here, then go on in one pass.
+    const encoderStates = this.model.gradientCheckpointing
+      ? checkpoint((states) => states, encoded)
+      : encoded;
     const metrics: Record<string, number> = { tokens: micro.tokens };
     const losses: Tensor[] = [];
     if (!ctcOnly) {

@@ -39,6 +39,16 @@ void registerAutograd(Registry& registry) {
   registry.add<[](std::vector<Tensor> parameters) {
     for (const Tensor& parameter : parameters) parameter.mutable_grad() = Tensor();
   }>("zeroGrad");
+  // From here on gradients are summed in float32, what is there already included.
+  registry.add<[](std::vector<Tensor> parameters) {
+    for (const Tensor& parameter : parameters) {
+      if (parameter.grad_dtype() == at::kFloat) continue;
+      const Tensor grad = parameter.grad();
+      parameter.mutable_grad() = Tensor();
+      parameter.set_grad_dtype(at::kFloat);
+      if (grad.defined()) parameter.mutable_grad() = grad.to(at::kFloat);
+    }
+  }>("sumGradInFloat32");
 }
 
 }  // namespace pare

@@ -143,8 +143,11 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
     for (const size_t index : bucket.parameters) {
       const Tensor& parameter = parameters_[index].tensor;
       const Tensor& grad = parameter.grad();
-      parts.push_back(grad.defined() ? grad.reshape({-1})
-                                     : at::zeros({parameter.numel()}, parameter.options()));
+      // Summed in float32, gradients have another dtype than their parameters.
+      const auto dtype = parameter.grad_dtype().value_or(parameter.scalar_type());
+      parts.push_back(grad.defined()
+                          ? grad.reshape({-1})
+                          : at::zeros({parameter.numel()}, parameter.options().dtype(dtype)));
     }
     bucket.flat = at::cat(parts);
     Tensors tensors{bucket.flat};

@@ -7,15 +7,9 @@
 #include <cmath>
 #include <stdexcept>
 
-namespace pare {
+#include "../ops/split_mix.h"
 
-// SplitMix64 (Steele, Lea and Flood 2014) of a counter.
-static inline uint64_t mix(uint64_t x) {
-  x *= 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
+namespace pare {
 
 template <typename Float>
 static void fill(void* bytes, int64_t count, uint64_t seed, int64_t first, double deviation) {

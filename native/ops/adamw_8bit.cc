@@ -14,6 +14,7 @@
 #include "../bridge/rooms.h"
 #include "adamw_8bit.h"
 #include "dynamic_map.h"
+#include "stochastic_rounding.h"
 #ifdef PARE_WITH_CUDA
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAException.h>
@@ -78,58 +79,96 @@ struct Moment {
   }
 };
 
+// A parameter's new values, from the element `first` on.
 template <typename T>
-static void updateBlock(const Step& s, T* parameter, const T* gradient, const Moment& first,
-                        const Moment& second, const Map& isSigned, const Map& isUnsigned,
-                        int64_t count) {
-  float m[kBlock], v[kBlock];
-  first.unpack(isSigned, m, count);
-  second.unpack(isUnsigned, v, count);
-  for (int64_t i = 0; i < count; i++) {
-    parameter[i] = static_cast<T>(blockwise::update(s, static_cast<float>(parameter[i]),
-                                                    static_cast<float>(gradient[i]), m[i], v[i]));
+struct ToNearest {
+  void operator()(int64_t first, const float* values, int64_t count, T* to) const {
+    for (int64_t i = 0; i < count; i++) to[i] = static_cast<T>(values[i]);
   }
-  first.pack(isSigned, m, count);
-  second.pack(isUnsigned, v, count);
-}
+};
+struct Stochastically {
+  uint64_t key;
 
-template <typename T>
-static void update(const Step& s, const Tensor& parameter, const Tensor& gradient, Tensor codes1,
-                   Tensor codes2, Tensor absmax1, Tensor absmax2) {
+  void operator()(int64_t first, const float* values, int64_t count, at::BFloat16* to) const {
+    rounding::roundAll(key, first, values, count, &to->x);
+  }
+};
+
+// The tensors of a parameter.
+struct Updated {
+  Tensor parameter, gradient, codes1, codes2, absmax1, absmax2, step;
+};
+
+template <typename T, typename G, typename Store>
+static void update(const adam::Step& s, const Updated& u, const Store& store) {
   static const Map isSigned(true), isUnsigned(false);
-  T* p = parameter.mutable_data_ptr<T>();
-  const T* g = gradient.const_data_ptr<T>();
-  auto* c1 = codes1.mutable_data_ptr<uint8_t>();
-  auto* c2 = codes2.mutable_data_ptr<uint8_t>();
-  auto* a1 = absmax1.mutable_data_ptr<float>();
-  auto* a2 = absmax2.mutable_data_ptr<float>();
-  const int64_t count = parameter.numel();
-  at::parallel_for(0, absmax1.numel(), 16, [&](int64_t begin, int64_t end) {
+  T* parameter = u.parameter.mutable_data_ptr<T>();
+  const G* gradient = u.gradient.const_data_ptr<G>();
+  auto* codes1 = u.codes1.mutable_data_ptr<uint8_t>();
+  auto* codes2 = u.codes2.mutable_data_ptr<uint8_t>();
+  auto* absmax1 = u.absmax1.mutable_data_ptr<float>();
+  auto* absmax2 = u.absmax2.mutable_data_ptr<float>();
+  const int64_t total = u.parameter.numel();
+  at::parallel_for(0, u.absmax1.numel(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; block++) {
-      const int64_t at = block * kBlock;
-      updateBlock(s, p + at, g + at, {c1 + at, a1 + block}, {c2 + at, a2 + block}, isSigned,
-                  isUnsigned, std::min(kBlock, count - at));
+      const int64_t at = block * kBlock, count = std::min(kBlock, total - at);
+      const Moment first{codes1 + at, absmax1 + block}, second{codes2 + at, absmax2 + block};
+      float p[kBlock], m[kBlock], v[kBlock];
+      first.unpack(isSigned, m, count);
+      second.unpack(isUnsigned, v, count);
+      for (int64_t i = 0; i < count; i++) {
+        p[i] = adam::update(s, static_cast<float>(parameter[at + i]),
+                            static_cast<float>(gradient[at + i]), m[i], v[i]);
+      }
+      store(at, p, count, parameter + at);
+      first.pack(isSigned, m, count);
+      second.pack(isUnsigned, v, count);
     }
   });
 }
 
+static void updateOnCpu(const adam::Settings& settings, const rounding::Rounding& rounding,
+                        const Updated& u) {
+  const float number = u.step.item().toFloat();
+  const adam::Step step = adam::stepOf(settings, number);
+  switch (u.parameter.scalar_type()) {
+    case at::kFloat:
+      return update<float, float>(step, u, ToNearest<float>{});
+    case at::kHalf:
+      return update<at::Half, at::Half>(step, u, ToNearest<at::Half>{});
+    default:
+      break;
+  }
+  const auto from = [&](auto zero) {
+    using G = decltype(zero);
+    if (rounding.isStochastic) {
+      update<at::BFloat16, G>(step, u, Stochastically{rounding.keyAt(number)});
+    } else {
+      update<at::BFloat16, G>(step, u, ToNearest<at::BFloat16>{});
+    }
+  };
+  if (u.gradient.scalar_type() == at::kFloat) return from(float{});
+  return from(at::BFloat16{});
+}
+
 #ifdef PARE_WITH_CUDA
-static void updateOnCuda(const Settings& settings, const Tensor& parameter, const Tensor& gradient,
-                         const Tensor& codes1, const Tensor& codes2, const Tensor& absmax1,
-                         const Tensor& absmax2, const Tensor& step) {
+static void updateOnCuda(const adam::Settings& settings, const rounding::Rounding& rounding,
+                         const Updated& u) {
   static const Maps maps = [] {
     Maps made;
     std::copy_n(dynamicMap(true).const_data_ptr<float>(), kCodes, made.isSigned);
     std::copy_n(dynamicMap(false).const_data_ptr<float>(), kCodes, made.isUnsigned);
     return made;
   }();
-  const c10::DeviceGuard guard(parameter.device());
-  updateOnDevice(parameter.mutable_data_ptr(), gradient.const_data_ptr(),
-                 pare::cuda::elementOf(parameter), parameter.numel(),
-                 pare::cuda::isAligned(parameter) && pare::cuda::isAligned(gradient),
-                 {codes1.mutable_data_ptr<uint8_t>(), absmax1.mutable_data_ptr<float>()},
-                 {codes2.mutable_data_ptr<uint8_t>(), absmax2.mutable_data_ptr<float>()},
-                 step.const_data_ptr<float>(), settings, maps, pare::cuda::streamOf(parameter));
+  const c10::DeviceGuard guard(u.parameter.device());
+  updateOnDevice({u.parameter.mutable_data_ptr(), pare::cuda::elementOf(u.parameter)},
+                 {u.gradient.const_data_ptr(), pare::cuda::elementOf(u.gradient)},
+                 u.parameter.numel(),
+                 pare::cuda::isAligned(u.parameter) && pare::cuda::isAligned(u.gradient),
+                 {u.codes1.mutable_data_ptr<uint8_t>(), u.absmax1.mutable_data_ptr<float>()},
+                 {u.codes2.mutable_data_ptr<uint8_t>(), u.absmax2.mutable_data_ptr<float>()},
+                 u.step.const_data_ptr<float>(), settings, rounding, maps,
+                 pare::cuda::streamOf(u.parameter));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 #endif
@@ -141,32 +180,32 @@ static bool hasKernel(const Tensor& parameter) {
   return parameter.is_cpu();
 }
 
-static void check(const Tensor& parameter, const Tensor& gradient, const Tensor& codes1,
-                  const Tensor& codes2, const Tensor& absmax1, const Tensor& absmax2,
-                  const Tensor& step) {
+static void check(const Updated& u) {
+  const Tensor& parameter = u.parameter;
   TORCH_CHECK_VALUE(hasKernel(parameter), "8-bit AdamW has no kernel for ", parameter.device(),
                     " in this build: take adamw, or rebuild with nvcc and a CUDA libtorch");
-  for (const Tensor& state : {gradient, codes1, codes2, absmax1, absmax2, step}) {
+  for (const Tensor& state : {u.gradient, u.codes1, u.codes2, u.absmax1, u.absmax2, u.step}) {
     TORCH_CHECK_VALUE(state.device() == parameter.device(), "8-bit AdamW: a parameter is on ",
                       parameter.device(), ", its gradient or state on ", state.device());
   }
-  TORCH_CHECK_VALUE(step.scalar_type() == at::kFloat && step.numel() == 1,
-                    "expected the step as a float32 scalar, got ", step.sizes(), " ",
-                    step.scalar_type());
+  TORCH_CHECK_VALUE(u.step.scalar_type() == at::kFloat && u.step.numel() == 1,
+                    "expected the step as a float32 scalar, got ", u.step.sizes(), " ",
+                    u.step.scalar_type());
   const auto dtype = parameter.scalar_type();
   TORCH_CHECK_VALUE(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf,
                     "8-bit AdamW is for float32, bfloat16 and float16, not ", dtype);
   TORCH_CHECK_VALUE(parameter.is_contiguous(), "8-bit AdamW needs contiguous parameters, got ",
                     parameter.sizes(), " with strides ", parameter.strides());
-  TORCH_CHECK_VALUE(gradient.scalar_type() == dtype, "expected a gradient of ", dtype, ", got ",
-                    gradient.scalar_type());
+  const auto given = u.gradient.scalar_type();
+  TORCH_CHECK_VALUE(given == dtype || (dtype == at::kBFloat16 && given == at::kFloat),
+                    "expected a gradient of ", dtype, ", got ", given);
   const int64_t count = parameter.numel();
-  for (const Tensor& codes : {codes1, codes2}) {
+  for (const Tensor& codes : {u.codes1, u.codes2}) {
     TORCH_CHECK_VALUE(
         codes.scalar_type() == at::kByte && codes.numel() == count && codes.is_contiguous(),
         "expected ", count, " codes as uint8, got ", codes.sizes(), " ", codes.scalar_type());
   }
-  for (const Tensor& absmax : {absmax1, absmax2}) {
+  for (const Tensor& absmax : {u.absmax1, u.absmax2}) {
     TORCH_CHECK_VALUE(absmax.scalar_type() == at::kFloat && absmax.is_contiguous() &&
                           absmax.numel() == (count + kBlock - 1) / kBlock,
                       "expected one absmax for 256 values as float32, got ", absmax.sizes(), " ",
@@ -174,58 +213,43 @@ static void check(const Tensor& parameter, const Tensor& gradient, const Tensor&
   }
 }
 
-// In place, as `adamw`: parameters without a gradient stay, `steps` is advanced here.
+// In place, as `adamw`: parameters without a gradient stay, `steps` is advanced here. Parameters in
+// bfloat16 are rounded by `seed` and their numbers, to the nearest if there are no numbers.
 static void adamw8bit(const Tensors& parameters, const Tensors& codes1, const Tensors& codes2,
                       const Tensors& absmax1, const Tensors& absmax2, const Tensors& steps,
-                      double lr, double beta1, double beta2, double weightDecay, double eps) {
+                      const adam::Settings& settings, int64_t seed,
+                      const std::vector<int64_t>& numbers) {
   c10::AutoGradMode guard(false);
+  const auto of = [&](size_t i) -> Updated {
+    return {parameters[i], parameters[i].grad(), codes1[i], codes2[i],
+            absmax1[i],    absmax2[i],           steps[i]};
+  };
   // Nothing is changed unless all fits.
   for (size_t i = 0; i < parameters.size(); i++) {
-    const Tensor& gradient = parameters[i].grad();
-    if (gradient.defined()) {
-      check(parameters[i], gradient, codes1[i], codes2[i], absmax1[i], absmax2[i], steps[i]);
-    }
+    if (parameters[i].grad().defined()) check(of(i));
   }
   for (size_t i = 0; i < parameters.size(); i++) {
-    const Tensor& parameter = parameters[i];
-    if (!parameter.grad().defined()) continue;
-    const Tensor gradient = parameter.grad().contiguous();
-    steps[i].add_(1);
+    if (!parameters[i].grad().defined()) continue;
+    Updated u = of(i);
+    u.gradient = u.gradient.contiguous();
+    u.step.add_(1);
+    const rounding::Rounding rounding = rounding::roundingOf(seed, numbers, i);
 #ifdef PARE_WITH_CUDA
-    if (parameter.is_cuda()) {
-      updateOnCuda({lr, beta1, beta2, weightDecay, eps}, parameter, gradient, codes1[i], codes2[i],
-                   absmax1[i], absmax2[i], steps[i]);
-      parameter.unsafeGetTensorImpl()->bump_version();
-      continue;
-    }
+    if (u.parameter.is_cuda()) updateOnCuda(settings, rounding, u);
 #endif
-    const Step step = stepOf(lr, beta1, beta2, weightDecay, eps, steps[i].item().toDouble());
-    const auto run = [&](auto zero) {
-      update<decltype(zero)>(step, parameter, gradient, codes1[i], codes2[i], absmax1[i],
-                             absmax2[i]);
-    };
-    switch (parameter.scalar_type()) {
-      case at::kFloat:
-        run(float{});
-        break;
-      case at::kBFloat16:
-        run(at::BFloat16{});
-        break;
-      default:
-        run(at::Half{});
-        break;
-    }
+    if (u.parameter.is_cpu()) updateOnCpu(settings, rounding, u);
     // For autograd, which would not see that a value it saved is another now.
-    parameter.unsafeGetTensorImpl()->bump_version();
+    u.parameter.unsafeGetTensorImpl()->bump_version();
   }
 }
 
 void registerAdamW8bit(Registry& registry) {
   PARE_OP("adamw8bit",
           (Tensors parameters, Tensors codes1, Tensors codes2, Tensors absmax1, Tensors absmax2,
-           Tensors steps, double lr, double beta1, double beta2, double weightDecay, double eps),
-          adamw8bit(parameters, codes1, codes2, absmax1, absmax2, steps, lr, beta1, beta2,
-                    weightDecay, eps))
+           Tensors steps, double lr, double beta1, double beta2, double weightDecay, double eps,
+           int64_t seed, std::vector<int64_t> numbers),
+          adamw8bit(parameters, codes1, codes2, absmax1, absmax2, steps,
+                    {lr, beta1, beta2, weightDecay, eps}, seed, numbers))
 }
 
 }  // namespace pare

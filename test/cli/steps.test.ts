@@ -63,6 +63,14 @@ test('a teacher’s texts are made and learnt from', async () => {
   expect((await pare('inspect', output)).exitCode).toBe(0);
   expect(existsSync(`${output}.work`)).toBe(false);
 
+  const lean = ['--weights', 'bfloat16', '--optimizer', 'adamw8bit', '--gradient-checkpointing'];
+  const others = options.map((value) => (value === output ? at('lean') : value));
+  expect((await pare('finetune', teacher, ...others, ...training, ...lean)).exitCode).toBe(0);
+  const lossOf = (folder: string): number =>
+    jsonLines(readFileSync(join(at(folder), 'log.jsonl'), 'utf8')).at(-1)!.loss as number;
+  expect(lossOf('lean') / lossOf('student')).toBeCloseTo(1, 1);
+  expect(lossOf('lean')).not.toBe(lossOf('student'));
+
   const again = await pare('finetune', teacher, ...options, ...training);
   expect(again).toMatchObject({ exitCode: 1, stdout: '' });
   expect(again.stderr).toBe(`pare: ${output} exists already; choose another folder\n`);
@@ -138,6 +146,7 @@ test.each([
     'cannot be used with',
   ],
   [['finetune', 'm', '--corpus', 'c', '--output', 'o', '--weight-decay', '-1'], 'at least 0'],
+  [['finetune', 'm', '--corpus', 'c', '--output', 'o', '--weights', 'bf16'], 'float32, bfloat16'],
   [['importance', 'm', '--corpus', 'c', '--output', 'o', '--remove', '0'], 'at least 1'],
   [['distill', 'm', '--corpus', 'c', '--output', 'o', '--min-chrf', '101'], '0 to 100'],
   [['corpus', 'check'], 'corpus'],

@@ -28,6 +28,11 @@ afterAll(() => task.dispose());
 const options: FinetuneOptions = { learningRate: 2e-3, batchSize: 4, seed: 3, steps: 6 };
 const lora = { r: 2, loraAlpha: 4, useRslora: true };
 
+function shapeOf(layers: number): Parameters<typeof randomModel>[0] {
+  const { audio, text } = tinyShape as unknown as Parameters<typeof randomModel>[0];
+  return { audio, text: { ...text, num_hidden_layers: layers, initializer_range: 0.25 } };
+}
+
 /** All weights as numbers, by name. */
 function weights(model: Qwen2Audio): Map<string, number[]> {
   const values = new Map<string, number[]>();
@@ -81,6 +86,83 @@ test('the same seed gives the same losses, another one others; micro-batches cha
   expect(await run({ gradientCheckpointing: true })).toEqual(first);
   const accumulated = await run({ microBatchSize: 1 });
   for (const [i, loss] of accumulated.entries()) expect(loss).toBeCloseTo(first[i]!, 4);
+});
+
+describe('with weights in bfloat16', () => {
+  /** The same start, rounded. */
+  const newModel = (): Qwen2Audio => randomModel(shapeOf(2), task.processor, 5, 'bfloat16');
+  const lean = { optimizer: 'adamw8bit', gradientCheckpointing: true, maxGradNorm: 1 } as const;
+
+  test('learns as float32 does, CTC and micro-batches included', async () => {
+    const more = { ...lean, steps: 12, microBatchSize: 2, ctcWeight: 0.5 };
+    const full = randomModel(shapeOf(2), task.processor, 5);
+    const { losses: exact } = await losses(full, more);
+    const model = newModel();
+    const handles = memory().handles;
+    const { losses: heard } = await losses(model, more);
+    expect(memory().handles).toBeLessThanOrEqual(handles);
+    expect(model.dtype).toBe('bfloat16');
+    for (const [i, loss] of heard.entries()) {
+      expect(Math.abs(loss / exact[i]! - 1)).toBeLessThan(0.03);
+    }
+    expect(heard.at(-1)).toBeLessThan(heard[0]! * 0.8);
+    // Under autocast, too, which has nothing left to do.
+    const again = newModel();
+    const { losses: cast } = await losses(again, { ...more, bf16: true });
+    for (const [i, loss] of cast.entries()) {
+      expect(Math.abs(loss / exact[i]! - 1)).toBeLessThan(0.03);
+    }
+    for (const one of [full, model, again]) one.dispose();
+  });
+
+  test('an interrupted training goes on to the same bits', async () => {
+    const more = { ...lean, steps: 7, microBatchSize: 2 };
+    const whole = newModel();
+    const { losses: wanted } = await losses(whole, more);
+    const state = { dir: join(task.dir, 'checkpoints'), everySteps: 2, fingerprint: 'a' };
+    const controller = new AbortController();
+    const heard: number[] = [];
+    const onStep = ({ step, loss }: { step: number; loss: number }): void => {
+      heard.push(loss);
+      if (step === 3) controller.abort(new Error('stopped'));
+    };
+    const stopped = newModel();
+    const broken = losses(stopped, { ...more, state, onStep, signal: controller.signal });
+    await expect(broken).rejects.toThrow('stopped');
+    const resumed = newModel();
+    const { losses: rest } = await losses(resumed, { ...more, state });
+    expect([...heard, ...rest]).toEqual(wanted);
+    expect(weights(resumed)).toEqual(weights(whole));
+    for (const one of [whole, stopped, resumed]) one.dispose();
+  });
+
+  test('a step below half of a last bit moves weights only if they are rounded stochastically', async () => {
+    const slow = { ...lean, learningRate: 3e-4, steps: 4 };
+    const moved = async (rounding: 'stochastic' | 'nearest'): Promise<number> => {
+      const model = newModel();
+      // Ones, all norms' weights: half of a last bit is 0.002 below them.
+      const ones = (): number[] =>
+        [...weights(model)].filter(([name]) => /norm\.weight$/.test(name)).flatMap(([, v]) => v);
+      await losses(model, { ...slow, rounding });
+      const count = ones().filter((value) => value !== 1).length;
+      model.dispose();
+      return count;
+    };
+    expect(await moved('nearest')).toBe(0);
+    expect(await moved('stochastic')).toBeGreaterThan(10);
+  });
+
+  test('an adapter stays float32 over a base in bfloat16', async () => {
+    const model = newModel();
+    const before = weights(model);
+    const { losses: heard, adapter } = await losses(model, { ...lean, lora, learningRate: 2e-2 });
+    expect(heard.at(-1)).toBeLessThan(heard[0]!);
+    expect([...adapter!.parameters().values()].every((p) => p.dtype === 'float32')).toBe(true);
+    detachLora(adapter!);
+    expect(weights(model)).toEqual(before);
+    adapter!.dispose();
+    model.dispose();
+  });
 });
 
 test('trains when nobody listens, too', async () => {

@@ -12,6 +12,7 @@
 
 #include "../../native/nf4/cuda/kernels.h"
 #include "../../native/ops/cuda/adamw_8bit.h"
+#include "../../native/ops/cuda/adamw_bfloat16.h"
 #include "self_test.h"
 
 namespace {
@@ -135,26 +136,54 @@ Buffers tensorCore(Case& c) {
   return out;
 }
 
-// In place: gives parameter, codes and absmax of both moments, as the buffers hold them.
-Buffers adamw8bit(Case& c) {
-  namespace adamw = pare::blockwise;
-  const Element element = c.element();
-  const int64_t count = c.next();
-  const bool vectors = c.next() != 0;
-  const float step = static_cast<float>(c.next());
-  adamw::Settings settings;
+// The last arguments of the optimisers' cases: lr, both betas, decay and eps; whether rounding is
+// stochastic, its seed and the parameter's number.
+pare::adam::Settings settingsOf(Case& c) {
+  pare::adam::Settings settings;
   double* const all[] = {&settings.lr, &settings.beta1, &settings.beta2, &settings.weightDecay,
                          &settings.eps};
   for (double* setting : all) *setting = c.arguments.at(c.taken++);
+  return settings;
+}
+
+pare::rounding::Rounding roundingOf(Case& c) {
+  const bool isStochastic = c.next() != 0;
+  const auto seed = static_cast<uint64_t>(c.next());
+  return {isStochastic, seed, static_cast<uint64_t>(c.next())};
+}
+
+// In place: gives parameter, codes and absmax of both moments, as the buffers hold them.
+Buffers adamw8bit(Case& c) {
+  namespace adamw = pare::blockwise;
+  const Element element = c.element(), ofGradient = c.element();
+  const int64_t count = c.next();
+  const bool vectors = c.next() != 0;
+  const float step = static_cast<float>(c.next());
+  const pare::adam::Settings settings = settingsOf(c);
+  const pare::rounding::Rounding rounding = roundingOf(c);
   adamw::Maps maps;
   memcpy(maps.isSigned, c.in[6].bytes.get(), sizeof maps.isSigned);
   memcpy(maps.isUnsigned, c.in[7].bytes.get(), sizeof maps.isUnsigned);
-  adamw::updateOnDevice(c.in[0].bytes.get(), c.in[1].bytes.get(), element, count, vectors,
-                        {c.in[2].as<uint8_t>(), c.in[4].as<float>()},
-                        {c.in[3].as<uint8_t>(), c.in[5].as<float>()}, &step, settings, maps,
-                        nullptr);
+  adamw::updateOnDevice({c.in[0].bytes.get(), element}, {c.in[1].bytes.get(), ofGradient}, count,
+                        vectors, {c.in[2].as<uint8_t>(), c.in[4].as<float>()},
+                        {c.in[3].as<uint8_t>(), c.in[5].as<float>()}, &step, settings, rounding,
+                        maps, nullptr);
   Buffers out;
   for (const size_t i : {0, 2, 3, 4, 5}) out.push_back(std::move(c.in[i]));
+  return out;
+}
+
+// In place: gives parameter and moments.
+Buffers adamwBFloat16(Case& c) {
+  const Element ofGradient = c.element();
+  const int64_t count = c.next();
+  const float step = static_cast<float>(c.next());
+  const pare::adam::Settings settings = settingsOf(c);
+  pare::adam::updateOnDevice(c.in[0].bytes.get(), c.in[1].bytes.get(), ofGradient, count,
+                             c.in[2].as<float>(), c.in[3].as<float>(), &step, settings,
+                             roundingOf(c), nullptr);
+  Buffers out;
+  for (const size_t i : {0, 2, 3}) out.push_back(std::move(c.in[i]));
   return out;
 }
 
@@ -185,6 +214,7 @@ const std::map<std::string, Buffers (*)(Case&)> cases = {
     {"tensorCore", tensorCore<false>},
     {"tensorCoreBackward", tensorCore<true>},
     {"adamw8bit", adamw8bit},
+    {"adamwBFloat16", adamwBFloat16},
     {"choices", choices},
     {"selfTest", selfTest},
 };

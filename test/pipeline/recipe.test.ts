@@ -234,6 +234,7 @@ test.each<[string, Change, RegExp]>([
   ],
   ['one beta', (r) => (r.heal.betas = [0.9]), /: heal\.betas: must have at least 2 entries; see/],
   ['yes for true', (r) => (r.heal.bf16 = 'yes'), /: heal\.bf16: must be true or false, not "yes"/],
+  ['another dtype', (r) => (r.heal.weights = 'bf16'), /: heal\.weights: .*float32.*bfloat16/],
   [
     'nothing for a part',
     (r) => (r.heal = null as never),

@@ -3,7 +3,20 @@ import { keep, nn, optim, scope, Tensor, tensor } from '../../lib/torch';
 import { binding } from '../../lib/torch/binding';
 import { elements, runCases, type KernelCase } from '../cuda-emulator/emulate';
 
-const dtypes = ['float32', 'bfloat16', 'float16'] as const;
+/** Of parameter and gradient, and the seed of stochastic rounding. */
+const kinds = [
+  { dtype: 'float32', gradientDtype: 'float32' },
+  { dtype: 'float16', gradientDtype: 'float16' },
+  { dtype: 'bfloat16', gradientDtype: 'bfloat16' },
+  { dtype: 'bfloat16', gradientDtype: 'float32' },
+  { dtype: 'bfloat16', gradientDtype: 'bfloat16', roundingSeed: 5 },
+  { dtype: 'bfloat16', gradientDtype: 'float32', roundingSeed: 2 ** 40 + 3 },
+] as const;
+interface Kind {
+  dtype: keyof typeof elements;
+  gradientDtype: keyof typeof elements;
+  roundingSeed?: number;
+}
 const settings = { betas: [0.9, 0.995] as [number, number], eps: 1e-8 };
 const weightDecay = 0.01;
 const lr = 0.003;
@@ -19,7 +32,14 @@ function value(i: number, step: number): number {
   return i % 17 === 0 ? 0 : value * 2 ** (-8 - (block % 12));
 }
 
-test.each(dtypes)('%s: parameters, codes and absmax of several steps', async (dtype) => {
+/** What `settingsOf` and `roundingOf` of cases.cc read; the parameter is the first. */
+const lastArgs = (seed?: number): number[] => [
+  ...[lr, ...settings.betas, weightDecay, settings.eps],
+  ...[Number(seed !== undefined), seed ?? 0, 0],
+];
+
+test.each<Kind>(kinds)('%j: parameters, codes and absmax of several steps', async (kind) => {
+  const { dtype, gradientDtype, roundingSeed } = kind;
   const cases: KernelCase[] = [];
   const wanted: Buffer[][] = [];
   // Whole blocks, and a last one that is ragged: of less than eight values, of eight and more.
@@ -28,7 +48,7 @@ test.each(dtypes)('%s: parameters, codes and absmax of several steps', async (dt
     const weight = keep(nn.parameter(tensor(values, { dtype })));
     const optimizer = new optim.AdamW8bit(
       [{ parameters: new Map([['weight', weight]]), weightDecay }],
-      settings,
+      { ...settings, roundingSeed },
     );
     const state = optimizer.stateDict();
     const now = (): Tensor[] => [weight, ...parts.map((part) => state.get(`weight.${part}`)!)];
@@ -36,15 +56,15 @@ test.each(dtypes)('%s: parameters, codes and absmax of several steps', async (dt
       scope(() => {
         const gradient = tensor(
           Float32Array.from({ length: count }, (_, i) => value(i, step)),
-          { dtype },
+          { dtype: gradientDtype },
         );
         const [parameter, ...before] = now().map((t) => t.detach().toBytes());
         const maps = [true, false].map((s) => Tensor.from(binding.dynamicMap(s, 'cpu')).toBytes());
         cases.push({
           name: 'adamw8bit',
           args: [
-            ...[elements[dtype], count, step % 2, step],
-            ...[lr, ...settings.betas, weightDecay, settings.eps],
+            ...[elements[dtype], elements[gradientDtype], count, step % 2, step],
+            ...lastArgs(roundingSeed),
           ],
           buffers: [parameter!, gradient.toBytes(), ...before, ...maps],
           outputs: 5,
@@ -56,6 +76,53 @@ test.each(dtypes)('%s: parameters, codes and absmax of several steps', async (dt
     }
     optimizer.dispose();
   }
+  await expectSame(cases, wanted);
+});
+
+test.each(['bfloat16', 'float32'] as const)(
+  'moments in float32, gradients in %s: parameters and moments of several steps',
+  async (gradientDtype) => {
+    const cases: KernelCase[] = [];
+    const wanted: Buffer[][] = [];
+    const roundingSeed = 7;
+    for (const count of [4096, 5, 4096 + 261]) {
+      const values = Float32Array.from({ length: count }, (_, i) => ((i * 37) % 513) / 256 - 1);
+      const weight = keep(nn.parameter(tensor(values, { dtype: 'bfloat16' })));
+      const optimizer = new optim.AdamW(
+        [{ parameters: new Map([['weight', weight]]), weightDecay }],
+        { ...settings, roundingSeed },
+      );
+      const state = optimizer.stateDict();
+      const moments = ['weight.exp_avg', 'weight.exp_avg_sq'].map((name) => state.get(name)!);
+      const now = (): Uint8Array[] => [weight, ...moments].map((t) => t.detach().toBytes());
+      for (let step = 1; step <= 3; step++) {
+        scope(() => {
+          const gradient = tensor(
+            Float32Array.from({ length: count }, (_, i) => value(i, step)),
+            { dtype: gradientDtype },
+          );
+          const [parameter, ...before] = now();
+          cases.push({
+            name: 'adamwBFloat16',
+            args: [elements[gradientDtype], count, step, ...lastArgs(roundingSeed)],
+            buffers: [parameter!, gradient.toBytes(), ...before],
+            outputs: 3,
+          });
+          weight.grad = gradient;
+          optimizer.step(lr);
+          wanted.push(now().map((bytes) => Buffer.from(bytes)));
+        });
+      }
+      optimizer.dispose();
+    }
+    await expectSame(cases, wanted);
+  },
+);
+
+async function expectSame(
+  cases: readonly KernelCase[],
+  wanted: readonly Buffer[][],
+): Promise<void> {
   for (const backwards of [false, true]) {
     const results = await runCases(cases, { backwards });
     for (const [i, expected] of wanted.entries()) {
@@ -64,4 +131,4 @@ test.each(dtypes)('%s: parameters, codes and absmax of several steps', async (dt
       );
     }
   }
-});
+}

@@ -61,6 +61,37 @@ describe.each(['float32', 'bfloat16', 'float16'] as const)('%s', (dtype) => {
   });
 });
 
+onGpu.each([
+  ['AdamW', 'bfloat16', optim.AdamW],
+  ['AdamW', 'float32', optim.AdamW],
+  ['AdamW8bit', 'bfloat16', optim.AdamW8bit],
+  ['AdamW8bit', 'float32', optim.AdamW8bit],
+] as const)(
+  '%s, %s: bfloat16 rounded stochastically has the bytes of the CPU',
+  (_, dtype, Optimizer) => {
+    const [own, there] = ['cpu', 'cuda'].map((device) => {
+      const weight = keep(
+        nn.parameter(valuesTensor([67, 99], 'bfloat16', 1).to('bfloat16', device)),
+      );
+      const groups = [{ parameters: new Map([['weight', weight]]), weightDecay: 0.01 }];
+      const optimizer = new Optimizer(groups, { roundingSeed: 9 });
+      for (let step = 1; step <= 20; step++) {
+        scope(() => {
+          weight.grad = valuesTensor([67, 99], dtype, step).to(dtype, device);
+          optimizer.step(1e-3);
+        });
+      }
+      const bytes = [weight, ...optimizer.stateDict().values()].map((t) =>
+        Buffer.from(scope(() => t.detach().to(t.dtype, 'cpu').toBytes())),
+      );
+      optimizer.dispose();
+      return bytes;
+    });
+    for (const [i, bytes] of own!.entries())
+      expect([i, bytes.equals(there![i]!)]).toEqual([i, true]);
+  },
+);
+
 onGpu('AdamW steps on the GPU as on the CPU', () => {
   const parameters = ['cpu', 'cuda'].map((device) =>
     keep(nn.parameter(valuesTensor([40, 50], 'float32', 1).to('float32', device))),

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
-import type { OptimizerName } from '../../train/optimizers';
+import type { OptimizerName, WeightDtype } from '../../train/optimizers';
 import type { ScheduleName } from '../../train/schedule';
-import { optimizerNames } from '../../train/optimizers';
+import { optimizerNames, weightDtypes } from '../../train/optimizers';
 import { scheduleNames } from '../../train/schedule';
 import {
   collect,
@@ -39,6 +39,7 @@ interface Options extends CorpusOptions {
   loraTargets?: string[];
   rslora?: boolean;
   bf16?: boolean;
+  weights?: WeightDtype;
   gradientCheckpointing?: boolean;
   seed: number;
   saveEvery: number;
@@ -97,6 +98,11 @@ export function finetuneCommand(context: Context): Command {
     )
     .option('--rslora', 'scale by alpha / sqrt(r) in place of alpha / r')
     .option('--bf16', 'matrix products in bfloat16')
+    .addOption(
+      new Option('--weights <dtype>', 'held in; bfloat16: half the memory, stochastic rounding')
+        .choices(weightDtypes)
+        .default('float32'),
+    )
     .option('--gradient-checkpointing', 'less memory, a third slower')
     .option('--seed <n>', 'of order, dropout and adapter', seed, 1)
     .option('--save-every <n>', 'steps between two states to go on from', positiveInteger, 100)

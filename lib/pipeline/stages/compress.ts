@@ -148,7 +148,7 @@ export function healStage(
   const [name, label] =
     round === undefined ? ['healed', 'healing'] : [`healed-${round}`, `healing ${round}`];
   return runStage(context, name, inputs, async (target, work, hash) => {
-    using opened = openBase(pruned.model);
+    using opened = openBase(pruned.model, heal.weights);
     const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     using log = trainingLog(context, label, work);
@@ -252,7 +252,7 @@ export function studentStage(
     extra: context.extraHash,
   };
   return runStage(context, 'student', inputs, async (target, work, hash) => {
-    using opened = openBase(quantized.model);
+    using opened = openBase(quantized.model, distill.weights);
     const { model, processor } = opened;
     const items = [
       ...trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled)),

@@ -66,7 +66,8 @@ export function teacherFiles(recipe: Recipe, artifact: Artifact): { model: strin
 
 async function startOf(context: Context, work: string): Promise<LoadedModel> {
   const { teacher, languages, corpus, seed } = context.recipe;
-  if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint);
+  const dtype = teacher.train?.weights;
+  if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint, dtype);
   const { vocabSize, ...shape } = teacher.random!;
   const tokenizerDir = join(work, 'tokenizer');
   const { ranks } = context.options;
@@ -82,7 +83,7 @@ async function startOf(context: Context, work: string): Promise<LoadedModel> {
     tokenizer: Tokenizer.fromPretrained(tokenizerDir),
     maxSourcePositions: shape.audio.max_source_positions,
   });
-  const model = randomModel(shape, processor, seed);
+  const model = randomModel(shape, processor, seed, dtype);
   return { model, processor, [Symbol.dispose]: () => model.dispose() };
 }
 

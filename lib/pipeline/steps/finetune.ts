@@ -11,6 +11,7 @@ import { fileError, makeFolder, syncFolder } from '../../files';
 import { saveAdapter } from '../../lora';
 import { saveModel } from '../../qwen2-audio';
 import { Features } from '../../train/examples';
+import type { WeightDtype } from '../../train/optimizers';
 import { progressOf, type RunOptions } from '../context';
 import { lockRunFolder } from '../lock';
 import { checkpointHash, openBase } from '../models';
@@ -28,7 +29,10 @@ export interface FinetuneOptions
   training: Omit<
     TrainingOptions,
     'onStep' | 'onResume' | 'onSave' | 'onWarning' | 'signal' | 'state'
-  >;
+  > & {
+    /** What weights and gradients are held in; float32 unless given. */
+    weights?: WeightDtype;
+  };
   /** What `distillCorpus` wrote: a teacher's translations to learn beside the references. */
   teacherTexts?: string;
   /** Steps between two checkpoints that a killed run goes on from; 100 by default. */
@@ -67,7 +71,7 @@ export async function finetuneCheckpoint(
   makeFolder(work);
   const unlock = lockRunFolder(work);
   try {
-    using opened = openBase(dir);
+    using opened = openBase(dir, training.weights);
     const { model, processor } = opened;
     const onProgress = progressOf({ options }, 'reading audio');
     const features = new Features(corpus, processor, { onProgress, signal });

@@ -3,7 +3,7 @@ import { zeros } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
 import { AdamW } from './adamw';
-import { Optimizer, type AdamWOptions, type ParameterGroup } from './optimizer';
+import { Optimizer, roundingOf, type AdamWOptions, type ParameterGroup } from './optimizer';
 
 /** bitsandbytes' `min_8bit_size`: float32 parameters of fewer elements keep float32 moments. */
 const minElements = 4096;
@@ -12,6 +12,8 @@ const blockSize = 256;
 
 interface Slot {
   parameter: Tensor;
+  /** Of the parameter among all, for its rounding. */
+  number: number;
   state1: Tensor;
   state2: Tensor;
   absmax1: Tensor;
@@ -34,12 +36,14 @@ export class AdamW8bit extends Optimizer {
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
+  readonly #roundingSeed: number | undefined;
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
     super();
     this.parameters = groups.flatMap(({ parameters }) => [...parameters.values()]);
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
+    this.#roundingSeed = options.roundingSeed;
     const isSmall = (parameter: Tensor): boolean =>
       parameter.dtype === 'float32' && parameter.numel < minElements;
     const part = ({ parameters, weightDecay }: ParameterGroup, small: boolean): ParameterGroup => ({
@@ -50,11 +54,14 @@ export class AdamW8bit extends Optimizer {
       groups.map((group) => part(group, true)),
       options,
     );
+    let number = 0;
     this.#groups = groups.map((group) => {
       const { parameters, weightDecay } = part(group, false);
       return {
         weightDecay,
-        slots: new Map(Array.from(parameters, ([name, parameter]) => [name, slotOf(parameter)])),
+        slots: new Map(
+          Array.from(parameters, ([name, parameter]) => [name, slotOf(parameter, number++)]),
+        ),
       };
     });
   }
@@ -62,7 +69,8 @@ export class AdamW8bit extends Optimizer {
   step(lr: number): void {
     this.#small.step(lr);
     for (const { slots, weightDecay } of this.#groups) {
-      const ids = (part: keyof Slot): number[] => Array.from(slots.values(), (s) => s[part].id);
+      const ids = (part: 'parameter' | (typeof states)[number]): number[] =>
+        Array.from(slots.values(), (s) => s[part].id);
       ok(
         binding.adamw8bit(
           ids('parameter'),
@@ -75,6 +83,7 @@ export class AdamW8bit extends Optimizer {
           ...this.#betas,
           weightDecay,
           this.#eps,
+          ...roundingOf(this.#roundingSeed, slots.values()),
         ),
       );
     }
@@ -92,12 +101,13 @@ export class AdamW8bit extends Optimizer {
   }
 }
 
-function slotOf(parameter: Tensor): Slot {
+function slotOf(parameter: Tensor, number: number): Slot {
   const { device } = parameter;
   const codes = (): Tensor => keep(zeros(parameter.shape, { dtype: 'uint8', device }));
   const absmax = (): Tensor => keep(zeros([Math.ceil(parameter.numel / blockSize)], { device }));
   return {
     parameter,
+    number,
     state1: codes(),
     state2: codes(),
     absmax1: absmax(),

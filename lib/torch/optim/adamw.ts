@@ -1,11 +1,13 @@
 import { binding, ok } from '../binding';
-import { zeros, zerosLike } from '../create';
+import { zeros } from '../create';
 import { keep } from '../scope';
 import type { Tensor } from '../tensor';
-import { Optimizer, type AdamWOptions, type ParameterGroup } from './optimizer';
+import { Optimizer, roundingOf, type AdamWOptions, type ParameterGroup } from './optimizer';
 
 interface Slot {
   parameter: Tensor;
+  /** Of the parameter among all, for its rounding. */
+  number: number;
   expAvg: Tensor;
   expAvgSq: Tensor;
   step: Tensor;
@@ -13,15 +15,24 @@ interface Slot {
 
 /**
  * Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW, one fused
- * native call a group. The learning rate is given at each step.
+ * native call a group. The learning rate is given at each step. Moments have the parameter's dtype;
+ * of a bfloat16 parameter that is rounded stochastically (`roundingSeed`), float32.
  */
 export class AdamW extends Optimizer {
   readonly #groups: { slots: Map<string, Slot>; weightDecay: number }[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
+  readonly #roundingSeed: number | undefined;
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
     super();
+    this.#roundingSeed = options.roundingSeed;
+    let number = 0;
+    const moment = (parameter: Tensor): Tensor => {
+      const rounded = parameter.dtype === 'bfloat16' && options.roundingSeed !== undefined;
+      const { shape, dtype, device } = parameter;
+      return keep(zeros(shape, { dtype: rounded ? 'float32' : dtype, device }));
+    };
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
     this.#groups = groups.map(({ parameters, weightDecay }) => ({
@@ -31,8 +42,9 @@ export class AdamW extends Optimizer {
           name,
           {
             parameter,
-            expAvg: keep(zerosLike(parameter)),
-            expAvgSq: keep(zerosLike(parameter)),
+            number: number++,
+            expAvg: moment(parameter),
+            expAvgSq: moment(parameter),
             step: keep(zeros([], { device: parameter.device })),
           },
         ]),
@@ -57,6 +69,7 @@ export class AdamW extends Optimizer {
           ...this.#betas,
           weightDecay,
           this.#eps,
+          ...roundingOf(this.#roundingSeed, list),
         ),
       );
     }

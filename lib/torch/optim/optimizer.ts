@@ -1,5 +1,5 @@
 import { PareError } from '../../errors';
-import { zeroGrad } from '../autograd';
+import { sumGradInFloat32, zeroGrad } from '../autograd';
 import type { Tensor } from '../tensor';
 
 /** Optimiser state and parameters do not fit. */
@@ -15,6 +15,21 @@ export interface ParameterGroup {
 export interface AdamWOptions {
   betas?: readonly [number, number];
   eps?: number;
+  /**
+   * Rounds parameters in bfloat16 stochastically, by random bits that are a function of this seed,
+   * the parameter's number, the step and the element: a resumed run and any number of threads round
+   * alike. Without it they are rounded to the nearest, as by torch.optim, and updates below half of
+   * the last bit are lost.
+   */
+  roundingSeed?: number;
+}
+
+/** What the native step takes to round by: no numbers to round to the nearest. */
+export function roundingOf(
+  seed: number | undefined,
+  slots: Iterable<{ number: number }>,
+): [seed: number, numbers: number[]] {
+  return seed === undefined ? [0, []] : [seed, Array.from(slots, ({ number }) => number)];
 }
 
 /** What a training loop asks of an optimiser. */
@@ -31,6 +46,11 @@ export abstract class Optimizer {
   /** Drops all gradients, so that the next backward pass begins anew. */
   zeroGrad(): void {
     zeroGrad(this.parameters);
+  }
+
+  /** For steps of several micro-batches: see `sumGradInFloat32` of autograd.ts. */
+  sumGradInFloat32(): void {
+    sumGradInFloat32(this.parameters);
   }
 
   /** @throws OptimizerError naming a tensor that is missing. */

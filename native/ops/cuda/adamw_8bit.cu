@@ -2,6 +2,7 @@
 
 #include "../../cuda/elements.cuh"
 #include "../../cuda/intrinsics.cuh"
+#include "rounding.cuh"
 
 namespace pare::blockwise {
 
@@ -9,6 +10,7 @@ using namespace pare::cuda;
 
 constexpr int kWarp = 32;
 constexpr int kThreads = 256;
+constexpr int kBlocks = 4;  // of threads on a multiprocessor: 64 registers to each
 constexpr int64_t kMaxGrid = 1024;  // more blocks would make maps and step again for nothing
 static_assert(kBlock == kWarp * kVector, "a warp to a block of values, eight to a lane");
 
@@ -41,20 +43,22 @@ __device__ inline float pack(const float (&values)[kVector], const float* map,
   return largest;
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    updateKernel(T* parameter, const T* gradient, int64_t count, bool vectors, DeviceMoment first,
-                 DeviceMoment second, const float* number, Settings settings, Maps maps) {
+template <typename T, typename G, bool Stochastic>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    updateKernel(T* parameter, const G* gradient, int64_t count, bool vectors, DeviceMoment first,
+                 DeviceMoment second, const float* number, adam::Settings settings,
+                 rounding::Rounding rounding, Maps maps) {
   // An entry more than there are codes: see nextIsNearer.
   __shared__ float isSigned[kCodes + 1], isUnsigned[kCodes + 1];
-  __shared__ Step step;
+  __shared__ adam::Step step;
+  __shared__ uint64_t key;
   static_assert(kThreads == kCodes, "a thread, an entry");
   isSigned[threadIdx.x] = maps.isSigned[threadIdx.x];
   isUnsigned[threadIdx.x] = maps.isUnsigned[threadIdx.x];
   if (threadIdx.x == 0) {
     isSigned[kCodes] = isUnsigned[kCodes] = HUGE_VALF;
-    step = stepOf(settings.lr, settings.beta1, settings.beta2, settings.weightDecay, settings.eps,
-                  *number);
+    step = adam::stepOf(settings, *number);
+    key = rounding.keyAt(*number);
   }
   __syncthreads();
   const int lane = threadIdx.x % kWarp;
@@ -96,19 +100,23 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < kVector; i++) {
       if (i < left) {
-        p[i] = update(step, p[i], g[i], m[i], v[i]);
+        p[i] = adam::update(step, p[i], g[i], m[i], v[i]);
       } else {
         m[i] = v[i] = 0;
       }
     }
+    // At once: its registers are needed.
+    if constexpr (Stochastic) rounding::store(key, at, p, left, parameter, vectors);
     const float absmax1 = pack(m, isSigned, codes1);
     const float absmax2 = pack(v, isUnsigned, codes2);
-    if (whole && vectors) {
-      storeVector(parameter + at, p);
-    } else {
+    if constexpr (!Stochastic) {
+      if (whole && vectors) {
+        storeVector(parameter + at, p);
+      } else {
 #pragma unroll
-      for (int i = 0; i < kVector; i++) {
-        if (i < left) parameter[at + i] = fromFloat<T>(p[i]);
+        for (int i = 0; i < kVector; i++) {
+          if (i < left) parameter[at + i] = fromFloat<T>(p[i]);
+        }
       }
     }
     if (whole) {
@@ -131,17 +139,32 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void updateOnDevice(void* parameter, const void* gradient, Element element, int64_t count,
-                    bool vectors, DeviceMoment first, DeviceMoment second, const float* step,
-                    const Settings& settings, const Maps& maps, cudaStream_t stream) {
+void updateOnDevice(DeviceValues<void*> parameter, DeviceValues<const void*> gradient,
+                    int64_t count, bool vectors, DeviceMoment first, DeviceMoment second,
+                    const float* step, const adam::Settings& settings,
+                    const rounding::Rounding& rounding, const Maps& maps, cudaStream_t stream) {
   if (count == 0) return;
   constexpr int64_t perGrid = kBlock * (kThreads / kWarp);
   const int64_t wanted = (count + perGrid - 1) / perGrid;
   const auto grid = static_cast<unsigned>(wanted < kMaxGrid ? wanted : kMaxGrid);
-  dispatch(element, [&](auto* type) {
+  const auto run = [&](auto* type, auto* typeOfGradient, auto stochastic) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(updateKernel<T>, grid, kThreads, 0, stream, static_cast<T*>(parameter),
-           static_cast<const T*>(gradient), count, vectors, first, second, step, settings, maps);
+    using G = std::remove_pointer_t<decltype(typeOfGradient)>;
+    launch(updateKernel<T, G, decltype(stochastic)::value>, grid, kThreads, 0, stream,
+           static_cast<T*>(parameter.values), static_cast<const G*>(gradient.values), count,
+           vectors, first, second, step, settings, rounding, maps);
+  };
+  const auto roundTo = [&](auto* type, auto* typeOfGradient) {
+    if constexpr (std::is_same_v<decltype(type), __nv_bfloat16*>) {
+      if (rounding.isStochastic) return run(type, typeOfGradient, std::true_type{});
+    }
+    run(type, typeOfGradient, std::false_type{});
+  };
+  dispatch(parameter.element, [&](auto* type) {
+    if constexpr (std::is_same_v<decltype(type), __nv_bfloat16*>) {
+      if (gradient.element == Element::kFloat32) return roundTo(type, static_cast<float*>(nullptr));
+    }
+    roundTo(type, type);
   });
 }
 

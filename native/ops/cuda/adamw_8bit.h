@@ -5,8 +5,16 @@
 
 #include "../../cuda/element.h"
 #include "../adamw_8bit.h"
+#include "../stochastic_rounding.h"
 
 namespace pare::blockwise {
+
+// Values of a tensor.
+template <typename Pointer>
+struct DeviceValues {
+  Pointer values;
+  pare::cuda::Element element;
+};
 
 // A moment of a parameter: codes, and absmax one a block.
 struct DeviceMoment {
@@ -20,16 +28,12 @@ struct Maps {
   float isUnsigned[kCodes];
 };
 
-struct Settings {
-  double lr, beta1, beta2, weightDecay, eps;
-};
-
 // `step`, on the device, is the number of this step from 1: a captured graph that advances it stays
-// right, but for the learning rate, which it keeps. `vectors` says that parameter and gradient are
-// aligned to 16 bytes.
-void updateOnDevice(void* parameter, const void* gradient, pare::cuda::Element element,
+// right, but for the learning rate, which it keeps. The gradient has the parameter's type, or float32
+// beside bfloat16; `vectors` says that both are aligned to 16 bytes.
+void updateOnDevice(DeviceValues<void*> parameter, DeviceValues<const void*> gradient,
                     int64_t count, bool vectors, DeviceMoment first, DeviceMoment second,
-                    const float* step, const Settings& settings, const Maps& maps,
-                    cudaStream_t stream);
+                    const float* step, const adam::Settings& settings,
+                    const rounding::Rounding& rounding, const Maps& maps, cudaStream_t stream);
 
 }  // namespace pare::blockwise
