@@ -24,7 +24,7 @@ import {
   trainTokenizer,
   type FinetuneOptions,
 } from '../lib/compress';
-import { openCorpus, type Utterance } from '../lib/data';
+import { openCorpus, type Corpus, type Utterance } from '../lib/data';
 import { demoCorpusDir, ensureDemoCorpus } from '../lib/pipeline/demo-corpus';
 import { loadModel, Processor, readConfig, type Qwen2Audio } from '../lib/qwen2-audio';
 import { Tokenizer } from '../lib/text';
@@ -59,12 +59,10 @@ interface Task {
 
 const corpusDir = demoCorpusDir();
 
-function scratch(folder: string): Task {
-  const of = (split: string): Utterance[] =>
-    openCorpus(corpusDir)
-      .read(split)
-      .filter(({ group }) => group.startsWith('time:'));
-  const train = of('train');
+async function scratch(corpus: Corpus, folder: string): Promise<Task> {
+  const of = async (split: string): Promise<Utterance[]> =>
+    (await corpus.read(split)).filter(({ group }) => group!.startsWith('time:'));
+  const train = await of('train');
   trainTokenizer(folder, train, [language], 420);
   const tokenizer = Tokenizer.fromPretrained(folder);
   const processor = new Processor({ tokenizer, maxSourcePositions: 150 });
@@ -79,7 +77,7 @@ function scratch(folder: string): Task {
     },
   };
   return {
-    ...{ train, dev: of('dev'), processor },
+    ...{ train, dev: await of('dev'), processor },
     newModel: (weights, seed) => randomModel(shape, processor, seed, weights),
     training: {
       ...{ steps: 600, batchSize: 16, learningRate: 2e-3, betas: [0.9, 0.98], weightDecay: 0.05 },
@@ -89,13 +87,16 @@ function scratch(folder: string): Task {
   };
 }
 
-function heal(learningRate: number): Task {
-  const corpus = openCorpus(corpusDir);
+async function heal(corpus: Corpus, learningRate: number): Promise<Task> {
   const teacher = join(root, 'recipes/demo-teacher');
   const processor = Processor.fromPretrained(teacher, readConfig(teacher));
   return {
     // As many as are heard.
-    ...{ train: corpus.read('train').slice(0, 960), dev: corpus.read('dev'), processor },
+    ...{
+      train: (await corpus.read('train')).slice(0, 960),
+      dev: await corpus.read('dev'),
+      processor,
+    },
     newModel: (weights) => {
       const model = loadModel(teacher, { dtype: weights });
       const { layers } = model;
@@ -109,15 +110,15 @@ function heal(learningRate: number): Task {
   };
 }
 
-const tasks: Record<string, (folder: string) => Task> = {
+const tasks: Record<string, (corpus: Corpus, folder: string) => Promise<Task>> = {
   scratch,
-  heal: () => heal(5e-4),
-  slow: () => heal(5e-5),
+  heal: (corpus) => heal(corpus, 5e-4),
+  slow: (corpus) => heal(corpus, 5e-5),
 };
 
 async function measure(name: string, folder: string): Promise<void> {
-  const { train, dev, processor, newModel, training } = tasks[name]!(folder);
-  const corpus = openCorpus(corpusDir);
+  const corpus = await openCorpus(corpusDir);
+  const { train, dev, processor, newModel, training } = await tasks[name]!(corpus, folder);
   const features = new Features(corpus, processor);
   const items = trainingItems(train, [language]);
   const mean = (values: readonly number[]): number =>
