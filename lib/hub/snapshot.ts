@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
@@ -207,7 +207,9 @@ class Hub {
       const blob = await downloadFile({ ...this.#request, path, revision: commit });
       if (blob === null) throw new HubError(`${this.name} has no ${path} any more; run it again`);
       const source = Readable.fromWeb(blob.stream() as ReadableStream);
-      await pipeline(source, counted, createWriteStream(temporary, { flags: 'wx' }), { signal });
+      // Opened first: a stream that fails before it is open makes its file later, when nobody removes it.
+      const file = await open(temporary, 'wx');
+      await pipeline(source, counted, file.createWriteStream(), { signal });
     } catch (error) {
       const failed = this.#failed(error);
       throw new HubError(
