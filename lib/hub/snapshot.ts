@@ -203,13 +203,13 @@ class Hub {
       },
     });
     const { signal } = this;
+    // Opened first: a stream that fails before it is open makes its file later, when nobody removes it.
+    const file = await open(temporary, 'wx');
     try {
       const blob = await downloadFile({ ...this.#request, path, revision: commit });
       if (blob === null) throw new HubError(`${this.name} has no ${path} any more; run it again`);
       const source = Readable.fromWeb(blob.stream() as ReadableStream);
-      // Opened first: a stream that fails before it is open makes its file later, when nobody removes it.
-      const file = await open(temporary, 'wx');
-      await pipeline(source, counted, file.createWriteStream(), { signal });
+      await pipeline(source, counted, file.createWriteStream({ autoClose: false }), { signal });
     } catch (error) {
       const failed = this.#failed(error);
       throw new HubError(
@@ -217,6 +217,8 @@ class Hub {
           'run the same again, what is there is kept',
         { cause: failed.unreachable },
       );
+    } finally {
+      await file.close();
     }
     if (digest.digest('hex') !== hash) {
       throw new HubError(
