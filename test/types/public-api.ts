@@ -154,7 +154,7 @@ export async function failing(): Promise<void> {
   try {
     await loadAudio('talk.wav');
     // @ts-expect-error: the folder is missing
-    openCorpus();
+    await openCorpus();
   } catch (error) {
     const known: PareError | undefined = error instanceof AudioError ? error : undefined;
     console.log(known?.message);
