@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
@@ -203,13 +204,17 @@ class Hub {
       },
     });
     const { signal } = this;
-    // Opened first: a stream that fails before it is open makes its file later, when nobody removes it.
-    const file = await open(temporary, 'wx');
     try {
       const blob = await downloadFile({ ...this.#request, path, revision: commit });
       if (blob === null) throw new HubError(`${this.name} has no ${path} any more; run it again`);
       const source = Readable.fromWeb(blob.stream() as ReadableStream);
-      await pipeline(source, counted, file.createWriteStream({ autoClose: false }), { signal });
+      const target = createWriteStream(temporary, { flags: 'wx' });
+      try {
+        await pipeline(source, counted, target, { signal });
+      } finally {
+        // One that fails before it is open still makes its file, which then must be removed.
+        if (!target.closed) await once(target, 'close');
+      }
     } catch (error) {
       const failed = this.#failed(error);
       throw new HubError(
@@ -217,8 +222,6 @@ class Hub {
           'run the same again, what is there is kept',
         { cause: failed.unreachable },
       );
-    } finally {
-      await file.close();
     }
     if (digest.digest('hex') !== hash) {
       throw new HubError(
