@@ -8,7 +8,14 @@ export {
   type Task,
 } from './examples';
 export { train, type OptimizerOptions, type TrainingLogEntry, type TrainOptions } from './loop';
-export { optimizerNames, type OptimizerName } from './optimizers';
+export {
+  optimizerNames,
+  roundings,
+  weightDtypes,
+  type OptimizerName,
+  type Rounding,
+  type WeightDtype,
+} from './optimizers';
 export { scheduleFactor, scheduleNames, type ScheduleName } from './schedule';
 export { stepMetrics } from './step-metrics';
 export { EventFile } from './tensorboard';
