@@ -93,6 +93,23 @@ test('two ranks make what one makes: another run takes all of it', async () => {
   expect(reused.every((value) => value)).toBe(true);
 });
 
+test('two ranks train weights in bfloat16 as one does', async () => {
+  const lean = (recipe: ReturnType<typeof tinyRecipe>): void => {
+    Object.assign(recipe.teacher.train, { weights: 'bfloat16', optimizer: 'adamw8bit' });
+    for (const part of ['importance', 'heal', 'quantize', 'distill']) delete recipe[part];
+  };
+  const [two, one] = [recipeFor('two-lean', lean), recipeFor('one-lean', lean)];
+  const { code, err } = await pare(['run', two, '--nproc', '2']).ended;
+  expect([code, err]).toEqual([0, expect.any(String)]);
+  await runRecipe(one);
+  const losses = (run: string): number[] =>
+    readLog(join(dir, run, 'teacher', 'log.jsonl')).map(({ loss }) => loss);
+  expect(losses('two-lean')).toHaveLength(6);
+  for (const [i, loss] of losses('two-lean').entries()) {
+    expect(Math.abs(loss / losses('one-lean')[i]! - 1)).toBeLessThan(0.02);
+  }
+});
+
 test('a rank that dies in training ends the run; the same command goes on', async () => {
   const recipe = recipeFor('killed', ({ teacher }) => (teacher.train.steps = 60));
   const args = ['run', recipe, '--nproc', '2'];
