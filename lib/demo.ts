@@ -7,7 +7,7 @@ const recipes = join(__dirname, '../recipes');
 export const demo: {
   /** Checkpoint of 5.2 M parameters: English dates, times, amounts into German and Chinese. */
   readonly teacher: string;
-  /** Corpus folder: splits `dev` and `test` of 16 utterances each, of the demo's own. */
+  /** Corpus folder: splits `dev` and `test` of 8 utterances each, of the demo's own. */
   readonly clips: string;
   /** One of them (wav, 16 kHz): "Sunday, January third". */
   readonly clip: string;
