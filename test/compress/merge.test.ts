@@ -322,7 +322,9 @@ describe('what cannot be merged, and leaves nothing', () => {
     await refuse('no references in fr; it has de, zh', 'bf16', {
       dev: { corpus: task.corpus, languages: ['French'] },
     });
-    await refuse('is neither a folder nor a name on the hub', 'bf16', { dev: { corpus: at('nothing') } });
+    await refuse('is neither a folder nor a name on the hub', 'bf16', {
+      dev: { corpus: at('nothing') },
+    });
     expect(existsSync(at('refused'))).toBe(false);
   });
 
