@@ -37,9 +37,8 @@ export interface ImportanceOptions {
   maxNewTokens: number;
   batchSize: number;
   /**
-   * Memory for what candidates have in common of the prompts, `defaultPromptBytes` unless
-   * given; what finds no room
-   * is computed anew for each, with the same result.
+   * Memory for what candidates have in common of the prompts, `defaultPromptBytes` unless given;
+   * what finds no room is computed anew for each, with the same result.
    */
   promptBytes?: number;
   /** Where each candidate's score is appended; a search that was killed goes on from it. */

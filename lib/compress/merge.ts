@@ -171,8 +171,7 @@ async function openDev({
   limit,
   batchSize,
 }: DevSet): Promise<OpenDev> {
-  const isOpen = typeof given === 'object' && 'read' in given;
-  const corpus = isOpen ? given : await openCorpus(given, { splits: [split] });
+  const corpus = await openCorpus(given, { splits: [split] });
   const { targets } = corpus.description.languages;
   const codes = (languages ?? targets).map((name) => findLanguage(name)?.code ?? name);
   const unknown = codes.find((code) => !targets.includes(code));

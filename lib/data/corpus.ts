@@ -2,11 +2,11 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PareError } from '../errors';
-import { HubNotFoundError, isHubName } from '../hub';
+import { orFolder } from '../hub';
 import type { ColumnNames } from './columns';
 import { openDescribed } from './described';
 import { CorpusError } from './error';
-import { fetchDataset, parseHubName, type HubOptions } from './hub';
+import { fetchDataset, parseDatasetName, type HubOptions } from './hub';
 import { openManifests } from './manifest';
 import { openParquet } from './parquet';
 import { findSplits, type SplitFiles } from './split-files';
@@ -96,34 +96,33 @@ export interface OpenOptions extends HubOptions {
 /**
  * Opens a corpus: a folder with `corpus.json`, with manifests (`train.tsv`, `metadata.jsonl` …) or
  * with Parquet files, or a dataset of the hub, from its cache or fetched into it.
- * @param source a text is a folder if there is one of that name, else a name on the hub
+ * @param source a text is a folder if there is one of that name, else a name on the hub; a corpus
+ * that is open is given back
  * @throws CorpusError for what is no corpus; HubError, FileError
  */
 export async function openCorpus(
-  source: string | CorpusSource,
+  source: string | CorpusSource | Corpus,
   options: OpenOptions = {},
 ): Promise<Corpus> {
+  if (typeof source === 'object' && 'read' in source) return source;
   const found = typeof source === 'string' ? findSource(source) : source;
   const { path, hub, config, columns = {} } = found;
   if (path !== undefined) return openFolder(path, path, config, columns);
-  const named = parseHubName(hub!);
-  const asked = { ...named, config: config ?? named.config };
-  let dir: string;
-  try {
-    dir = await fetchDataset(asked, options);
-  } catch (error) {
-    // A folder may have been meant.
-    if (typeof source === 'string' && error instanceof HubNotFoundError) {
-      error.message = `there is no folder ${source} here, and ${error.message}`;
-    }
-    throw error;
+  const named = parseDatasetName(hub!);
+  if (named === undefined) {
+    throw new CorpusError(
+      `'${hub}' is no dataset's name on the hub; give owner/name, such as owner/name@main:config`,
+    );
   }
+  const asked = { ...named, config: config ?? named.config };
+  const fetch = (): Promise<string> => fetchDataset(asked, options);
+  const dir = await (typeof source === 'string' ? orFolder(source, fetch) : fetch());
   return openFolder(dir, hub!, asked.config, columns);
 }
 
 /** What a text names: a folder if there is one, else a dataset if it has the form of a name. */
 export function findSource(text: string): CorpusSource {
-  const isPath = existsSync(text) || !isHubName(parseHubName(text).name);
+  const isPath = existsSync(text) || parseDatasetName(text) === undefined;
   return isPath ? { path: text } : { hub: text };
 }
 

@@ -1,8 +1,8 @@
 /** Datasets of the Hugging Face hub as corpora. */
 import { existsSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
-import { fetchSnapshot, isHubName, type SnapshotOptions } from '../hub';
-import { CorpusError, unknownSplit } from './error';
+import { fetchSnapshot, parseHubName, type SnapshotOptions } from '../hub';
+import { unknownSplit } from './error';
 import { chooseSplits } from './split-files';
 
 export type HubOptions = Pick<SnapshotOptions, 'env' | 'signal' | 'onProgress'> & {
@@ -15,10 +15,11 @@ export interface HubDataset {
   config?: string;
 }
 
-/** Reads `owner/name`, `owner/name@revision`, `owner/name:config`, `owner/name@revision:config`. */
-export function parseHubName(text: string): HubDataset {
-  const [, name, revision, config] = /^([^@:]+)(?:@([^:]+))?(?::(.+))?$/.exec(text) ?? [];
-  return { name: name ?? text, revision, config };
+/** Reads `owner/name[@revision][:config]`; undefined for what has another form. */
+export function parseDatasetName(text: string): HubDataset | undefined {
+  const [, named = '', config] = /^([^:]+)(?::(.+))?$/.exec(text) ?? [];
+  const repository = parseHubName(named);
+  return repository && { ...repository, config };
 }
 
 const sounds = ['.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a'];
@@ -26,17 +27,12 @@ const sounds = ['.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a'];
 /**
  * The folder of a dataset in the hub's cache, after fetching what is not there: README.md, the
  * Parquet files of the splits that are asked for, or manifests with all sounds.
- * @throws CorpusError for a name that is none, HubError, FileError
+ * @throws CorpusError for a split that is not there, HubError, FileError
  */
 export async function fetchDataset(
   { name, revision, config }: HubDataset,
   { splits, ...options }: HubOptions,
 ): Promise<string> {
-  if (!isHubName(name)) {
-    throw new CorpusError(
-      `'${name}' is no dataset's name on the hub; give owner/name, such as owner/name@main:config`,
-    );
-  }
   const type = 'dataset' as const;
   const readme = (paths: readonly string[]): string[] =>
     paths.filter((path) => path === 'README.md');

@@ -256,9 +256,7 @@ async function loadLibrary(): Promise<Library> {
   try {
     const [library, column, { compressors }] = await Promise.all([
       import('hyparquet'),
-      // Exported, but its declarations are elsewhere.
-      // eslint-disable-next-line @typescript-eslint/ban-ts-comment
-      // @ts-expect-error
+      // @ts-expect-error exported, but its declarations are elsewhere
       import('hyparquet/src/column.js') as Promise<HyparquetColumn>,
       import('hyparquet-compressors'),
     ]);

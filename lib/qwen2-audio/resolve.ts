@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import {
   fetchSnapshot,
-  HubNotFoundError,
+  orFolder,
   parseHubName,
   planSnapshot,
   type PlannedFetch,
@@ -60,7 +60,7 @@ export async function resolveCheckpoint(
 ): Promise<string> {
   const found = whereIs(pathOrHubName, options.revision);
   if (typeof found === 'string') return found;
-  return onHub(pathOrHubName, () =>
+  return orFolder(pathOrHubName, () =>
     fetchSnapshot(found.name, { ...options, ...found, choose: checkpointFilesOf }),
   );
 }
@@ -77,7 +77,7 @@ export async function planCheckpoint(
   const found = whereIs(pathOrHubName, options.revision);
   if (typeof found === 'string') return { configDir: found };
   const own = { ...options, ...found };
-  return onHub(pathOrHubName, async () => {
+  return orFolder(pathOrHubName, async () => {
     const fetch = await planSnapshot(found.name, { ...own, choose: checkpointFilesOf });
     const choose = (paths: readonly string[]): string[] =>
       configFiles.filter((path) => paths.includes(path));
@@ -106,16 +106,4 @@ function whereIs(text: string, revision?: string): string | { name: string; revi
   throw new CheckpointError(
     `${text} names its revision, and ${revision} is asked for; give one of them`,
   );
-}
-
-async function onHub<T>(text: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    // A folder may have been meant.
-    if (error instanceof HubNotFoundError) {
-      error.message = `there is no folder ${text} here, and ${error.message}`;
-    }
-    throw error;
-  }
 }

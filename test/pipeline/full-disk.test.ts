@@ -65,7 +65,10 @@ cp -r "$run/." "$out"
       .split('\n')
       .map((line) => JSON.parse(line) as { error?: string; message?: string; student?: string });
     expect(said).toHaveLength(sizes.length);
-    expect(said.pop()).toMatchObject({ student: join(run, 'student', 'model') });
+    expect(said.pop()).toEqual({
+      student: join(run, 'student', 'model'),
+      peak: expect.any(Number) as number,
+    });
     for (const { error, message } of said) {
       expect(error).toBe('FileError');
       expect(message).toMatch(

@@ -192,11 +192,8 @@ test('every error of the rooms that a translator uses keeps its class', () => {
 
 test('an error of the stream that was given comes back as it is', async () => {
   const mine = new RangeError('the microphone is gone');
-  // eslint-disable-next-line require-yield
-  async function* stream(): AsyncGenerator<Float32Array> {
-    throw mine;
-  }
-  const source = { stream: stream(), sampleRate: 16000 };
+  const iterator: AsyncIterator<Float32Array> = { next: () => Promise.reject(mine) };
+  const source = { stream: { [Symbol.asyncIterator]: () => iterator }, sampleRate: 16000 };
   expect(await failure(there.translate(source, request))).toBe(mine);
 });
 

@@ -54,20 +54,18 @@ export function evaluateCommand(context: Context): Command {
     )
     .action(async (options: Options) => {
       const { openCorpus } = await import('../../data');
-      const source = await corpusOf(options);
-      const opened = await openCorpus(source, { splits: [options.split] });
-      const languages = await targetCodes(options.to, opened.description.languages.targets);
+      const corpus = await openCorpus(await corpusOf(options), { splits: [options.split] });
+      const languages = await targetCodes(options.to, corpus.description.languages.targets);
       const { evaluateCheckpoint } = await import('../../pipeline');
-      const { model, adapter, dtype, corpus, split, limit, maxNewTokens, batchSize } = options;
+      const { model, adapter, dtype, split, limit, maxNewTokens, batchSize } = options;
+      const names = { model, corpus: options.corpus, split };
       const progress = new Progress(context.stderr, context.now);
       try {
         await evaluateCheckpoint(model, {
-          ...{ corpus: source, split, languages, limit, adapter, dtype, maxNewTokens, batchSize },
+          ...{ corpus, split, languages, limit, adapter, dtype, maxNewTokens, batchSize },
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
           onEvaluation: (evaluation) =>
-            progress.around(() =>
-              show(context, { model, corpus, split }, evaluation, options.json ?? false),
-            ),
+            progress.around(() => show(context, names, evaluation, options.json ?? false)),
         });
       } finally {
         progress.stop();

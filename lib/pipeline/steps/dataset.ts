@@ -10,7 +10,7 @@ import { findLanguage } from '../../text';
 
 export interface DatasetOptions {
   /** Corpus folder, a dataset's name on the hub, or what else `openCorpus` takes. */
-  corpus: string | CorpusSource;
+  corpus: string | CorpusSource | Corpus;
   split: string;
   /** By code or English name; all of the corpus' targets unless given. */
   languages?: readonly string[];
