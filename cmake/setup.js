@@ -38,20 +38,6 @@ async function allSteps() {
     await buildAddon(libtorch);
   }
   await compileTypeScript(ROOT);
-  linkCommand();
-}
-
-/**
- * `npx pare` finds the checkout's own command here. Without a link it keeps a package of its own that
- * points at this folder, made when it is first asked for: before dist/ is there, one with no command,
- * and that one is used for ever.
- */
-function linkCommand() {
-  const program = path.join(ROOT, 'dist', 'cli', 'index.js');
-  const link = path.join(ROOT, 'node_modules', '.bin', 'pare');
-  fs.chmodSync(program, 0o755);
-  fs.rmSync(link, { force: true });
-  fs.symlinkSync(path.relative(path.dirname(link), program), link);
 }
 
 /** Whether node_modules holds every package of package-lock.json, in its version. */

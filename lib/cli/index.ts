@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+/** The program, as bin/pare.js starts it. */
 import { fileError } from '../files';
 import { Context } from './context';
 import { runProgram } from './program';

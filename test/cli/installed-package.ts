@@ -27,7 +27,9 @@ export function installPackage(): string {
       cpSync(source, target);
     }
   }
-  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+  for (const name of ['package.json', 'bin']) {
+    cpSync(join(root, name), join(folder, name), { recursive: true });
+  }
   for (const name of ['build', 'cmake', 'node_modules']) {
     symlinkSync(join(root, name), join(folder, name));
   }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeTinyCheckpoint, writeTone } from '../tiny-checkpoint';
@@ -29,7 +29,7 @@ async function node(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Invoca
   }
 }
 const pare = (args: string[], env?: NodeJS.ProcessEnv): Promise<Invocation> =>
-  node([join(folder, 'dist/cli/index.js'), ...args], env);
+  node([join(folder, 'bin/pare.js'), ...args], env);
 
 const noAddon = { PARE_ADDON: '/nowhere/pare.node' };
 
@@ -53,8 +53,20 @@ describe('the program in a process of its own', () => {
     ]);
   });
 
+  test('says what to do where it is not compiled', async () => {
+    const [dist, away] = [join(folder, 'dist'), join(folder, 'away')];
+    renameSync(dist, away);
+    try {
+      const { exitCode, stderr } = await pare(['--help']);
+      expect(exitCode).toBe(1);
+      expect(stderr).toBe(`pare: ${folder} is not compiled yet; run 'npm run build' there\n`);
+    } finally {
+      renameSync(away, dist);
+    }
+  });
+
   test('says that standard output cannot be written', async () => {
-    const cli = join(folder, 'dist/cli/index.js');
+    const cli = join(folder, 'bin/pare.js');
     const command = `"${process.execPath}" "${cli}" inspect "${path('model')}" --json >/dev/full`;
     const failed = promisify(execFile)('sh', ['-c', command]);
     await expect(failed).rejects.toMatchObject({

@@ -42,7 +42,7 @@ afterEach(() => {
 });
 
 function verify(...args: string[]): Promise<Invocation> {
-  const program = join(installed, 'dist/cli/index.js');
+  const program = join(installed, 'bin/pare.js');
   const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
   return new Promise((resolve) =>
     execFile(

@@ -30,7 +30,7 @@ interface Program {
 }
 
 function pare(args: readonly string[], env: Record<string, string> = {}): Program {
-  const program = join(__dirname, '../../dist/cli/index.js');
+  const program = join(__dirname, '../../bin/pare.js');
   const child = spawn(process.execPath, [program, ...args], {
     env: { ...process.env, OMP_NUM_THREADS: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
