@@ -1,6 +1,7 @@
 import { CodecSession } from './codec-process';
 import { Completeness } from './completeness';
 import { AudioError } from './error';
+import { divideAsWav, flacBits } from './flac-integers';
 import { isMp4, tableFirst } from './mp4';
 import { joinBytes } from './pcm';
 import { concatenate, Resampler } from './resample';
@@ -142,10 +143,13 @@ async function* decodeCompressed(
   const session = new CodecSession();
   const completeness = new Completeness();
   let decoded = 0;
+  let isFirst = true;
+  let bits: number | undefined;
   const ask = async (answer: Promise<DecodedAudio>): Promise<DecodedAudio> => {
     try {
       const audio = await answer;
       decoded += audio.samples[0]?.length ?? 0;
+      if (bits !== undefined) divideAsWav(audio.samples, bits);
       return audio;
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
@@ -158,6 +162,8 @@ async function* decodeCompressed(
   try {
     for await (const bytes of keepHeadersWhole(pieces)) {
       completeness.see(bytes);
+      if (isFirst) bits = flacBits(bytes);
+      isFirst = false;
       yield await ask(session.push(bytes));
     }
     yield await ask(session.end());

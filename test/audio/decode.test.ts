@@ -5,6 +5,7 @@ import { AudioError, decodeAudio, encodeWav, loadAudio, toMono, writeWav } from 
 import { CodecSession } from '../../lib/audio/codec-process';
 import { keepHeadersWhole } from '../../lib/audio/source';
 import { FileError } from '../../lib/files';
+import { encodeFlac } from './flac';
 
 const fixture = (name: string): string => join(__dirname, 'fixtures', name);
 
@@ -91,6 +92,22 @@ describe('decodeAudio of wav', () => {
     expect(samples).toHaveLength(1);
     expect(samples[0]!.length).toBe(3200);
   });
+});
+
+test.each([8, 16, 24])('flac of %i bits gives what wav gives, to the bit', async (bits) => {
+  const top = 2 ** (bits - 1);
+  const all = [-top, 1 - top, -1, 0, 1, top - 2, top - 1];
+  // Enough for several frames; a step that no power of two divides.
+  for (let i = 0; i < 9000; i++) all.push(((i * 7919 * (bits - 7)) % (2 * top)) - top);
+  const left = Int32Array.from(all);
+  const right = left.slice().reverse();
+  const { samples, sampleRate } = await decodeAudio(encodeFlac([left, right], bits));
+  expect(sampleRate).toBe(16000);
+  expect(samples).toEqual([left, right].map((ints) => Float32Array.from(ints, (i) => i / top)));
+  if (bits === 8) return; // which wav counts from 0
+  const data = Buffer.alloc((bits / 8) * left.length);
+  left.forEach((value, i) => data.writeIntLE(value, (i * bits) / 8, bits / 8));
+  expect((await decodeAudio(wav({ bits, data }))).samples).toEqual([samples[0]]);
 });
 
 describe('decodeAudio of compressed files', () => {

@@ -44,14 +44,13 @@ async function described(corpus: Corpus, utterance: Utterance): Promise<Partial<
     seconds: utterance.seconds,
     bytes: sha256(bytes),
     rate: sampleRate,
-    samples: sha256(...samples.map((one) => integers(one, bytes))),
+    samples: sha256(...samples.map(integers)),
   };
 }
 
-/** The 16-bit samples that were written; audio-decode scales those of a flac by 32767. */
-function integers(samples: Float32Array, file: Uint8Array): Uint8Array {
-  const scale = Buffer.from(file.subarray(0, 4)).toString('latin1') === 'fLaC' ? 32767 : 32768;
-  return new Uint8Array(Int16Array.from(samples, (value) => Math.round(value * scale)).buffer);
+/** The 16-bit samples that were written. */
+function integers(samples: Float32Array): Uint8Array {
+  return new Uint8Array(Int16Array.from(samples, (value) => value * 32768).buffer);
 }
 
 function told({ translation, client_id, seconds, bytes, rate, samples }: Row): Partial<Row> {
