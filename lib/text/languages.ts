@@ -12,14 +12,18 @@ let known: Map<string, Language> | undefined;
 function languages(): Map<string, Language> {
   if (known !== undefined) return known;
   const names = new Intl.DisplayNames('en', { type: 'language', fallback: 'none' });
-  known = new Map<string, Language>();
   const letters = Array.from({ length: 26 }, (_, i) => String.fromCharCode(97 + i));
-  for (const code of letters.flatMap((a) => letters.map((b) => a + b))) {
-    const name = names.of(code);
-    if (name === undefined) continue;
-    known.set(code, { code, name });
-    // Of two codes with one name (`no`, `nb`) the first stays.
-    if (!known.has(name.toLowerCase())) known.set(name.toLowerCase(), { code, name });
+  const all = letters
+    .flatMap((a) => letters.map((b) => a + b))
+    .map((code) => ({ code, name: names.of(code) ?? '' }))
+    .filter(({ name }) => name !== '');
+  known = new Map(all.map((language) => [language.code, language]));
+  // A name's code is one that is in use if there is one: `mo`, too, is called Romanian.
+  const inUse = all.filter(({ code }) => Intl.getCanonicalLocales(code)[0] === code);
+  for (const language of [...inUse, ...all]) {
+    const name = language.name.toLowerCase();
+    // Of two in use (`ak`, `tw`) the first stays.
+    if (!known.has(name)) known.set(name, language);
   }
   return known;
 }
