@@ -66,7 +66,8 @@ export class Ter implements Metric<TerResult> {
     let fewest = Infinity;
     let length = 0;
     for (const reference of references) {
-      const referenceWords = this.words(reference);
+      // sacreBLEU normalises references twice, which is not the same where stops follow each other.
+      const referenceWords = this.words(this.words(reference).join(' '));
       length += referenceWords.length;
       fewest = Math.min(fewest, shiftDistance(words, referenceWords));
     }

@@ -76,6 +76,7 @@ SHIFTED = [
     ("the dog's tail isn't Jane's . John's", "John 's tail is n't the dog 's , Jane 's"),
     ("...", "?!"),
     ("word", "..."),
+    ("it rose from ..3 to (,.5", "it rose from ..3 to (,.5"),
     (" ".join(f"w{i}" for i in range(70)), " ".join(f"w{(i + 60) % 70}" for i in range(70))),
 ]
 SHORT = [("a b", "a b"), ("c", "c d"), ("e f g", "e f g")]
