@@ -91,6 +91,44 @@ test('pare prune, quantize and merge write what they write of a folder', async (
   }
 });
 
+test('pare finetune, importance, distill and evaluate do with it what they do with a folder', async () => {
+  const corpus = join(dir, 'corpus');
+  const short = ['--corpus', corpus, '--to', 'de', '--limit', '4', '--max-new-tokens', '2'];
+  const commands: ((given: string, target: string) => string[])[] = [
+    (given, target) => ['importance', given, ...short, '--remove', '1', '--output', target],
+    (given, target) => ['distill', given, ...short, '--output', target],
+    (given) => ['evaluate', '--model', given, ...short, '--json'],
+  ];
+  const told = ({ stdout }: Invocation): string =>
+    stdout.replace(/"(model|tokensPerSecond)":[^,}]*/g, '').replace(/prune \S+/, '');
+  for (const [i, command] of commands.entries()) {
+    const [byName, byFolder] = [`${output}-${i}-name`, `${output}-${i}-folder`];
+    const made = await pare(...command(`${name}@older`, byName));
+    expect(made).toMatchObject({ exitCode: 0, stderr: '' });
+    const same = await pare(...command(source, byFolder));
+    expect(told(made)).toBe(told(same));
+    if (existsSync(byFolder)) expect(readFileSync(byName)).toEqual(readFileSync(byFolder));
+  }
+  const training = ['--corpus', corpus, '--to', 'de', '--limit', '4', '--steps', '1'];
+  const adapter = [...training, '--lora-r', '2', '--output', output];
+  expect(await pare('finetune', name, '--revision', 'older', ...adapter)).toMatchObject({
+    ...{ exitCode: 0, stderr: '' },
+  });
+  const config = readFileSync(join(output, 'adapter_config.json'), 'utf8');
+  expect(JSON.parse(config)).toMatchObject({ base_model_name_or_path: name });
+  hub.requests.length = 0;
+  const missing = await pare(
+    'finetune',
+    'somebody/else',
+    ...training,
+    '--output',
+    `${output}-none`,
+  );
+  expect([missing.exitCode, missing.stderr]).toEqual([1, expect.stringMatching(oneLine)]);
+  expect(missing.stderr).toContain('there is no folder somebody/else here, and ');
+  expect(readdirSync(join(output, '..')).filter((path) => path.includes('none'))).toEqual([]);
+});
+
 test('an output that exists is refused before anything is fetched', async () => {
   for (const args of [
     ['prune', name, '--layers', '2', '--output', dir],

@@ -1,5 +1,12 @@
 import { Command } from 'commander';
-import { collect, examples, percentage, positiveInteger } from '../arguments';
+import {
+  checkpointArgument,
+  collect,
+  examples,
+  percentage,
+  positiveInteger,
+  revisionOption,
+} from '../arguments';
 import type { Context } from '../context';
 import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { interruptible } from '../interruption';
@@ -7,6 +14,7 @@ import { Progress } from '../progress';
 
 interface Options extends CorpusOptions {
   output: string;
+  revision?: string;
   split: string;
   to?: string[];
   limit?: number;
@@ -19,7 +27,8 @@ interface Options extends CorpusOptions {
 export function distillCommand(context: Context): Command {
   return new Command('distill')
     .description('Have a teacher translate a split, and keep what a student can learn from.')
-    .argument('<teacher>', 'checkpoint folder')
+    .argument('<teacher>', checkpointArgument)
+    .addOption(revisionOption())
     .requiredOption('--corpus <name>', corpusForms)
     .addOption(columnsOption())
     .requiredOption('--output <file>', 'where the translations go, as JSON')
@@ -40,7 +49,7 @@ export function distillCommand(context: Context): Command {
         'pare finetune --teacher-texts learns from the file.\n',
     )
     .action(async (teacher: string, options: Options) => {
-      const { split, to, limit, minChrf, maxNewTokens, batchSize, output } = options;
+      const { split, to, limit, minChrf, maxNewTokens, batchSize, output, revision } = options;
       const { distillCorpus } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       try {
@@ -55,6 +64,8 @@ export function distillCommand(context: Context): Command {
               maxNewTokens,
               batchSize,
               signal,
+              revision,
+              env: context.env,
             },
             onProgress: ({ label, done, total }) => progress.update(label, done, total),
           }),

@@ -1,11 +1,13 @@
 import { Command } from 'commander';
 import type { Evaluation, MetricKey } from '../../compress';
 import {
+  checkpointArgument,
   type ComputeDType,
   collect,
   dtypeOption,
   examples,
   positiveInteger,
+  revisionOption,
   UsageError,
 } from '../arguments';
 import type { Context } from '../context';
@@ -14,6 +16,7 @@ import { Progress } from '../progress';
 
 interface Options extends CorpusOptions {
   model: string;
+  revision?: string;
   adapter?: string;
   dtype?: ComputeDType;
   split: string;
@@ -27,7 +30,8 @@ interface Options extends CorpusOptions {
 export function evaluateCommand(context: Context): Command {
   return new Command('evaluate')
     .description('Translate a split of a corpus and score it, every metric with its interval.')
-    .requiredOption('--model <dir>', 'checkpoint folder')
+    .requiredOption('--model <dir>', checkpointArgument)
+    .addOption(revisionOption())
     .requiredOption('--corpus <name>', corpusForms)
     .addOption(columnsOption())
     .option('--split <name>', 'split to translate', 'test')
@@ -54,15 +58,19 @@ export function evaluateCommand(context: Context): Command {
     )
     .action(async (options: Options) => {
       const { openCorpus } = await import('../../data');
-      const corpus = await openCorpus(await corpusOf(options), { splits: [options.split] });
+      const corpus = await openCorpus(await corpusOf(options), {
+        splits: [options.split],
+        env: context.env,
+      });
       const languages = await targetCodes(options.to, corpus.description.languages.targets);
       const { evaluateCheckpoint } = await import('../../pipeline');
-      const { model, adapter, dtype, split, limit, maxNewTokens, batchSize } = options;
+      const { model, revision, adapter, dtype, split, limit, maxNewTokens, batchSize } = options;
       const names = { model, corpus: options.corpus, split };
       const progress = new Progress(context.stderr, context.now);
       try {
         await evaluateCheckpoint(model, {
           ...{ corpus, split, languages, limit, adapter, dtype, maxNewTokens, batchSize },
+          ...{ revision, env: context.env },
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
           onEvaluation: (evaluation) =>
             progress.around(() => show(context, names, evaluation, options.json ?? false)),

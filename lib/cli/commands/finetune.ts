@@ -4,11 +4,13 @@ import type { ScheduleName } from '../../train/schedule';
 import { optimizerNames, weightDtypes } from '../../train/optimizers';
 import { scheduleNames } from '../../train/schedule';
 import {
+  checkpointArgument,
   collect,
   examples,
   nonNegativeNumber,
   positiveInteger,
   positiveNumber,
+  revisionOption,
   seed,
   UsageError,
   wholeNumber,
@@ -20,6 +22,7 @@ import { Progress } from '../progress';
 
 interface Options extends CorpusOptions {
   output: string;
+  revision?: string;
   split: string;
   to?: string[];
   limit?: number;
@@ -50,7 +53,8 @@ interface Options extends CorpusOptions {
 export function finetuneCommand(context: Context): Command {
   return new Command('finetune')
     .description('Train a checkpoint, or an adapter over it, on a corpus.')
-    .argument('<dir>', 'checkpoint folder; with --lora-r it may be in 4 bits')
+    .argument('<dir>', `${checkpointArgument}; with --lora-r it may be in 4 bits`)
+    .addOption(revisionOption())
     .requiredOption('--corpus <name>', corpusForms)
     .addOption(columnsOption())
     .requiredOption('--output <dir>', 'new folder; must not exist')
@@ -127,7 +131,7 @@ export function finetuneCommand(context: Context): Command {
       const { epochs, steps, batchSize, microBatchSize, learningRate, optimizer } = options;
       const { schedule, warmupSteps, weightDecay, maxGradNorm, bf16 } = options;
       const { gradientCheckpointing, seed, split, to, limit } = options;
-      const { teacherTexts, saveEvery, tensorboard } = options;
+      const { teacherTexts, saveEvery, tensorboard, revision } = options;
       const { finetuneCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       const result = await resumable(context, progress, async (signal) =>
@@ -141,6 +145,8 @@ export function finetuneCommand(context: Context): Command {
             saveEvery,
             tensorboard,
             signal,
+            revision,
+            env: context.env,
           },
           training: {
             ...{ epochs, steps, batchSize, microBatchSize, learningRate, optimizer, schedule },

@@ -1,5 +1,12 @@
 import { Command, Option } from 'commander';
-import { collect, examples, layerList, positiveInteger } from '../arguments';
+import {
+  checkpointArgument,
+  collect,
+  examples,
+  layerList,
+  positiveInteger,
+  revisionOption,
+} from '../arguments';
 import type { Context } from '../context';
 import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
 import { resumable } from '../interruption';
@@ -9,6 +16,7 @@ const criteria = ['chrf++', 'chrf', 'bleu', 'loss'] as const;
 
 interface Options extends CorpusOptions {
   output: string;
+  revision?: string;
   remove: number;
   criterion: (typeof criteria)[number];
   split: string;
@@ -23,7 +31,8 @@ interface Options extends CorpusOptions {
 export function importanceCommand(context: Context): Command {
   return new Command('importance')
     .description('Find the decoder layers that a task does not need.')
-    .argument('<dir>', 'checkpoint folder')
+    .argument('<dir>', checkpointArgument)
+    .addOption(revisionOption())
     .requiredOption('--corpus <name>', corpusForms)
     .addOption(columnsOption())
     .requiredOption('--remove <n>', 'layers to remove', positiveInteger)
@@ -51,7 +60,7 @@ export function importanceCommand(context: Context): Command {
     )
     .action(async (dir: string, options: Options) => {
       const { split, to, limit, output, remove, criterion, protect } = options;
-      const { maxNewTokens, batchSize } = options;
+      const { maxNewTokens, batchSize, revision } = options;
       const { searchCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       const result = await resumable(context, progress, async (signal) =>
@@ -66,7 +75,7 @@ export function importanceCommand(context: Context): Command {
             maxNewTokens,
             batchSize,
           },
-          ...{ protectedLayers: protect, signal },
+          ...{ protectedLayers: protect, signal, revision, env: context.env },
           onWarning: progress.warn,
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
         }),
@@ -82,6 +91,7 @@ export function importanceCommand(context: Context): Command {
         context.print(`without layer ${removed}: ${score.toFixed(2)}`);
       }
       const layers = [...result.removed].sort((a, b) => a - b).join(',');
-      context.print(`pare prune ${dir} --layers ${layers} --output SMALLER`);
+      const at = revision === undefined ? dir : `${dir} --revision ${revision}`;
+      context.print(`pare prune ${at} --layers ${layers} --output SMALLER`);
     });
 }

@@ -7,8 +7,9 @@ import {
   type Utterance,
 } from '../../data';
 import { findLanguage } from '../../text';
+import { progressOf, type RunOptions } from '../context';
 
-export interface DatasetOptions {
+export interface DatasetOptions extends Pick<RunOptions, 'env' | 'signal' | 'onProgress'> {
   /** Corpus folder, a dataset's name on the hub, or what else `openCorpus` takes. */
   corpus: string | CorpusSource | Corpus;
   split: string;
@@ -27,7 +28,12 @@ export interface Dataset {
 
 /** @throws CorpusError for a split that is empty or not there, and a language without references */
 export async function openDataset(options: DatasetOptions): Promise<Dataset> {
-  const corpus = await openCorpus(options.corpus, { splits: [options.split] });
+  const { split, env, signal } = options;
+  const tell = progressOf({ options }, 'fetching the corpus (MB)');
+  const corpus = await openCorpus(options.corpus, {
+    ...{ splits: [split], env, signal },
+    onProgress: (done, total) => tell(Math.ceil(done / 1e6), Math.ceil(total / 1e6)),
+  });
   const { targets } = corpus.description.languages;
   const languages = (options.languages ?? targets).map((asked) => {
     const code = findLanguage(asked)?.code ?? asked;
@@ -36,9 +42,9 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
       `${corpus.dir} has no references in ${asked}; it has ${targets.join(', ')}`,
     );
   });
-  const utterances = (await corpus.read(options.split)).slice(0, options.limit);
+  const utterances = (await corpus.read(split, { signal })).slice(0, options.limit);
   if (utterances.length === 0) {
-    throw new CorpusError(`${corpus.dir}: the split '${options.split}' has no utterance`);
+    throw new CorpusError(`${corpus.dir}: the split '${split}' has no utterance`);
   }
   return { corpus, utterances, languages: [...new Set(languages)] };
 }

@@ -11,12 +11,13 @@ import {
 import type { Utterance } from '../../data';
 import { fileError, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
-import { progressOf, type RunOptions } from '../context';
+import { progressOf } from '../context';
 import { openModel } from '../models';
+import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** What the teacher translates, and which of it is kept. */
-export interface DistillOptions extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress'> {
+export interface DistillOptions extends DatasetOptions, HubSource {
   /** Lowest sentence chrF against the reference; 0 keeps all. */
   minChrf?: number;
   maxNewTokens: number;
@@ -32,6 +33,7 @@ const fileSchema = z.object({
 
 /**
  * Has a teacher translate a split and writes what is worth training on as one JSON file.
+ * @param teacher a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @returns what was kept and dropped, by language
  * @throws PareError of the room that failed
  */
@@ -42,7 +44,7 @@ export async function distillCorpus(
 ): Promise<Record<string, DistilledTargets['counts']>> {
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;
-  using opened = openModel(teacher);
+  using opened = openModel(await checkpointFolder(teacher, options));
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');
   const features = new Features(corpus, processor, { onProgress, signal });

@@ -2,15 +2,13 @@
 import { evaluateModel, type Evaluation } from '../../compress';
 import { SpeechTranslator, type TranslatorOptions } from '../../qwen2-audio/translator';
 import { Features } from '../../train/examples';
-import { progressOf, type RunOptions } from '../context';
+import { progressOf } from '../context';
+import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** What {@link evaluateCheckpoint} translates, and how. */
 export interface EvaluateOptions
-  extends
-    DatasetOptions,
-    Pick<TranslatorOptions, 'adapter' | 'dtype'>,
-    Pick<RunOptions, 'signal' | 'onProgress'> {
+  extends DatasetOptions, HubSource, Pick<TranslatorOptions, 'adapter' | 'dtype'> {
   maxNewTokens: number;
   batchSize: number;
   /** Hears each language's evaluation as soon as it is there. */
@@ -19,15 +17,17 @@ export interface EvaluateOptions
 
 /**
  * Translates a split into each language and scores it by every metric, with 95 % bootstrap intervals.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @returns an evaluation for each language
  * @throws PareError of the room that failed
  */
 export async function evaluateCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   options: EvaluateOptions,
 ): Promise<Evaluation[]> {
   const { corpus, utterances, languages } = await openDataset(options);
   const { adapter, dtype, signal, maxNewTokens, batchSize, onEvaluation } = options;
+  const dir = await checkpointFolder(pathOrHubName, options);
   const translator = await SpeechTranslator.load(dir, { adapter, dtype, signal });
   try {
     const onProgress = progressOf({ options }, 'reading speech');

@@ -8,6 +8,7 @@ import {
   type FinetuneOptions as TrainingOptions,
 } from '../../compress';
 import { fileError, makeFolder, syncFolder } from '../../files';
+import { parseHubName } from '../../hub';
 import { saveAdapter } from '../../lora';
 import { saveModel } from '../../qwen2-audio';
 import { Features } from '../../train/examples';
@@ -17,14 +18,13 @@ import { lockRunFolder } from '../lock';
 import { checkpointHash, openBase } from '../models';
 import { hashOf } from '../run-folder';
 import { logFile, trainingLog } from '../training-log';
+import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 import { readTeacherTexts } from './distill';
 
 /** What a checkpoint is trained on, how, and how often its state is saved. */
 export interface FinetuneOptions
-  extends
-    DatasetOptions,
-    Pick<RunOptions, 'signal' | 'onProgress' | 'onMetrics' | 'onWarning' | 'tensorboard'> {
+  extends DatasetOptions, HubSource, Pick<RunOptions, 'onMetrics' | 'onWarning' | 'tensorboard'> {
   /** As of `finetune`; with `lora`, an adapter is written in place of a checkpoint. */
   training: Omit<
     TrainingOptions,
@@ -53,10 +53,11 @@ export interface FinetuneResult {
 /**
  * Fine-tunes a checkpoint and writes the result to `output`, whole or not at all. What a killed run
  * had done waits in `<output>.work`; the same call goes on from there.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @throws CompressionError if `output` exists; PareError of the room that failed
  */
 export async function finetuneCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   output: string,
   options: FinetuneOptions,
 ): Promise<FinetuneResult> {
@@ -67,6 +68,7 @@ export async function finetuneCheckpoint(
   const { training, signal, onWarning, teacherTexts, saveEvery = 100, keep } = options;
   const texts = teacherTexts === undefined ? undefined : readTeacherTexts(teacherTexts, utterances);
   const items = trainingItems(utterances, languages, texts);
+  const dir = await checkpointFolder(pathOrHubName, options);
   const work = `${output}.work`;
   makeFolder(work);
   const unlock = lockRunFolder(work);
@@ -89,7 +91,9 @@ export async function finetuneCheckpoint(
     if (adapter === undefined) {
       saveModel(made, model, processor, { dtype: 'bfloat16', targetLanguages: languages });
     } else {
-      saveAdapter(made, adapter, { dtype: 'bfloat16', baseModelNameOrPath: dir });
+      // Of one on the hub its name there, by which PEFT fetches it: the cache is this machine's.
+      const base = dir === pathOrHubName ? dir : parseHubName(pathOrHubName)!.name;
+      saveAdapter(made, adapter, { dtype: 'bfloat16', baseModelNameOrPath: base });
       adapter.dispose();
     }
     copyFileSync(join(work, logFile), join(made, logFile));

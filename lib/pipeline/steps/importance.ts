@@ -5,11 +5,12 @@ import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
 import { checkpointHash, openModel } from '../models';
 import { hashOf } from '../run-folder';
+import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** Which layers are tried, on what, and how they are scored. */
 export interface SearchOptions
-  extends DatasetOptions, Pick<RunOptions, 'signal' | 'onProgress' | 'onWarning'> {
+  extends DatasetOptions, HubSource, Pick<RunOptions, 'onWarning'> {
   /** Layers to remove. */
   remove: number;
   criterion: Criterion;
@@ -22,16 +23,18 @@ export interface SearchOptions
  * Searches a checkpoint's layers on a split that is not reported and writes the result as JSON. Each
  * candidate's score goes to a trace beside it, from which a search that was killed, or a longer one,
  * goes on.
+ * @param pathOrHubName a folder, or `owner/name[@revision]` on the Hugging Face hub
  * @throws PareError of the room that failed
  */
 export async function searchCheckpoint(
-  dir: string,
+  pathOrHubName: string,
   output: string,
   options: SearchOptions,
 ): Promise<ImportanceResult> {
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
+  const dir = await checkpointFolder(pathOrHubName, options);
   using opened = openModel(dir);
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');
