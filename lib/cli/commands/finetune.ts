@@ -130,7 +130,7 @@ export function finetuneCommand(context: Context): Command {
       const lora = r === undefined ? undefined : loraOf(r, loraAlpha, loraTargets, rslora);
       const { epochs, steps, batchSize, microBatchSize, learningRate, optimizer } = options;
       const { schedule, warmupSteps, weightDecay, maxGradNorm, bf16 } = options;
-      const { gradientCheckpointing, seed, split, to, limit } = options;
+      const { gradientCheckpointing, seed, split, to, limit, weights } = options;
       const { teacherTexts, saveEvery, tensorboard, revision } = options;
       const { finetuneCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
@@ -151,6 +151,7 @@ export function finetuneCommand(context: Context): Command {
           training: {
             ...{ epochs, steps, batchSize, microBatchSize, learningRate, optimizer, schedule },
             ...{ warmupSteps, weightDecay, maxGradNorm, lora, bf16, gradientCheckpointing, seed },
+            weights,
           },
           onWarning: progress.warn,
           onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
