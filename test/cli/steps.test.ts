@@ -121,6 +121,11 @@ test('the same for a program, without a trace of one that fails', async () => {
   });
   await expect(call).rejects.toThrow(`${corpus} has no references in fr; it has de, zh`);
   expect(readdirSync(dir).filter((name) => name.startsWith('none'))).toEqual([]);
+  const training = { batchSize: 8, learningRate: 1e-3, seed: 1 };
+  const below = join(corpus, 'corpus.json', 'below');
+  await expect(
+    finetuneCheckpoint(teacher, below, { corpus, split: 'train', training }),
+  ).rejects.toThrow(`cannot make ${below}.work: a part of the path is a file, not a folder`);
 });
 
 test('a search by itself; a longer one goes on from it', async () => {

@@ -70,9 +70,18 @@ export async function finetuneCheckpoint(
   const items = trainingItems(utterances, languages, texts);
   const dir = await checkpointFolder(pathOrHubName, options);
   const work = `${output}.work`;
-  makeFolder(work);
+  try {
+    makeFolder(work);
+  } catch (error) {
+    throw fileError('make', work, error);
+  }
   const unlock = lockRunFolder(work);
   try {
+    if (existsSync(output)) {
+      // Another process has made it since, and taken the work away.
+      rmSync(work, { recursive: true, force: true });
+      throw new CompressionError(`${output} exists already; choose another folder`);
+    }
     using opened = openBase(dir, training.weights);
     const { model, processor } = opened;
     const onProgress = progressOf({ options }, 'reading audio');
