@@ -37,7 +37,11 @@ export async function fetchDataset(
   const readme = (paths: readonly string[]): string[] =>
     paths.filter((path) => path === 'README.md');
   // Which files are which split is said in there; most have one, none must.
-  const about = { ...options, type, revision, onProgress: undefined, choose: readme };
+  const about = {
+    ...{ ...options, type, revision, onProgress: undefined, choose: readme },
+    // The page alone is not the dataset, if the rest does not come.
+    partial: true,
+  };
   const page = join(await fetchSnapshot(name, about), 'README.md');
   const text = existsSync(page) ? readFileSync(page, 'utf8') : undefined;
   return fetchSnapshot(name, {

@@ -130,6 +130,8 @@ test('what cannot be had is said in one line, and nothing half written stays', a
   );
   hub.onFile = (path, content) => (path.endsWith('.parquet') ? undefined : content);
   await fails(openCorpus(name, { env }), HubError, /did not come whole/);
+  // What came is not taken for the dataset where the hub is out of reach.
+  await fails(openCorpus(name, options), HubNotFoundError, /is not in the cache/);
   hub.onFile = (path, content) =>
     (path.endsWith('.parquet') ? content.map((b) => b ^ 1) : content) as Buffer;
   await fails(openCorpus(name, { env }), HubError, /came damaged/);
