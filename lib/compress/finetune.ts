@@ -50,6 +50,11 @@ export async function finetune(
   options: FinetuneOptions,
 ): Promise<LoraAdapter | undefined> {
   if (items.length === 0) throw new CompressionError('there is no utterance to train on');
+  if ((options.ctcSteps ?? 0) > 0 && !((options.ctcWeight ?? 0) > 0)) {
+    throw new CompressionError(
+      'the first ctcSteps learn from the CTC loss alone, which has no weight; give ctcWeight, too',
+    );
+  }
   const lengths = await features.lengths(items.map((item) => item.utterance));
   manualSeed(options.seed);
   const generator = new Generator(options.seed);

@@ -263,7 +263,10 @@ export const recipeSchema = z
       (c) => [c.path, c.hub, c.demo].filter((source) => source !== undefined).length === 1,
       { message: 'give either path, hub or demo' },
     ),
-    languages: z.array(z.enum(['de', 'zh'])).min(1),
+    languages: z
+      .array(z.enum(['de', 'zh']))
+      .min(1)
+      .refine((all) => new Set(all).size === all.length, { message: 'names a language twice' }),
     generation: z.strictObject({
       maxNewTokens: count.describe('tokens of a translation at most'),
       batchSize: count.default(32).describe('utterances decoded together'),
@@ -303,6 +306,14 @@ export const recipeSchema = z
   .refine((r) => r.heal?.every === undefined || r.importance?.method !== 'middle', {
     message: 'a block in the middle goes at once; leave this out, or search',
     path: ['heal', 'every'],
+  })
+  .refine((r) => r.heal?.every === undefined || r.importance !== undefined, {
+    message: 'no layer is removed that could be healed after: add importance, or leave this out',
+    path: ['heal', 'every'],
+  })
+  .refine(({ teacher: { train } }) => !train?.ctcSteps || (train.ctcWeight ?? 0) > 0, {
+    message: 'the CTC loss, from which alone these steps learn, has no weight: give ctcWeight',
+    path: ['teacher', 'train', 'ctcSteps'],
   })
   .refine((r) => r.distill === undefined || r.quantize !== undefined, {
     message: 'distill trains an adapter over a 4-bit base: it needs quantize',

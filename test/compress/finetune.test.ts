@@ -217,6 +217,9 @@ test('nothing to train on is an error', async () => {
   const none = finetune(model, [], task.features, options);
   await expect(none).rejects.toThrow(CompressionError);
   await expect(none).rejects.toThrow('there is no utterance to train on');
+  const items = trainingItems(task.splits.train, languages);
+  const nothing = finetune(model, items, task.features, { ...options, ctcSteps: 1 });
+  await expect(nothing).rejects.toThrow(/the CTC loss alone, which has no weight; give ctcWeight/);
   model.dispose();
 });
 

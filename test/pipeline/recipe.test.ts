@@ -266,6 +266,20 @@ test.each<[string, Change, RegExp]>([
     /: teacher: is missing; give keys with val/,
   ],
   ['no language', (r) => (r.languages = []), /: languages: must have at least one entry; see/],
+  ['a language twice', (r) => (r.languages = ['de', 'de']), /: languages: names a language twice/],
+  [
+    'steps of a loss without weight',
+    (r) => (r.teacher.train.ctcSteps = 2),
+    /: teacher\.train\.ctcSteps: the CTC loss, .*: give ctcWeight/,
+  ],
+  [
+    'healing between removals of nothing',
+    (r) => {
+      delete (r as never)['importance'];
+      r.heal.every = 1;
+    },
+    /: heal\.every: no layer is removed .*: add importance, or leave this out/,
+  ],
   [
     'another language',
     (r) => (r.languages = ['fr']),
