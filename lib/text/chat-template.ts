@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja';
 import { damaged, readOptional, readOptionalJson, TokenizerError } from './pretrained-file';
+import { patienceSeconds, withinSeconds } from './time-limit';
 
 /** A part of a message: a text, or the place of an audio. */
 export type ChatContent = { type: 'text'; text: string } | { type: 'audio' };
@@ -53,6 +54,8 @@ export class ChatTemplate {
     this.source = source;
     try {
       this.template = new Template(source);
+      // The library lets no variable replace its own, but an assignment in the template may.
+      this.template.parsed.body.unshift(...new Template(boundedRange).parsed.body);
     } catch (cause) {
       throw new TokenizerError(
         `the chat template is no valid Jinja (${(cause as Error).message}); correct it`,
@@ -88,14 +91,16 @@ export class ChatTemplate {
 
   /**
    * `apply_chat_template(messages, tokenize=False)` of transformers.
-   * @throws TokenizerError if the template refuses the messages
+   * @throws TokenizerError if the template refuses the messages, or does not come to an end
    */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
     try {
-      return this.template.render({
+      const variables = {
         messages,
         add_generation_prompt: options.addGenerationPrompt ?? false,
-      });
+        bounded_range: range,
+      };
+      return withinSeconds(patienceSeconds, () => this.template.render(variables));
     } catch (cause) {
       throw new TokenizerError(
         `the chat template does not take these messages (${(cause as Error).message})`,
@@ -103,4 +108,17 @@ export class ChatTemplate {
       );
     }
   }
+}
+
+const boundedRange = '{% set range = bounded_range %}';
+
+/** Numbers at most of Jinja's `range`, which makes them all before the first is used. */
+const mostNumbers = 100_000;
+
+/** Jinja's `range`, in the place of one that takes all memory there is if it is asked to. */
+function range(start: number, stop?: number, step: number = 1): number[] {
+  const [first, end] = stop === undefined ? [0, start] : [start, stop];
+  const count = Math.max(0, Math.ceil((end - first) / step));
+  if (!(count <= mostNumbers)) throw new Error(`range() of more than ${mostNumbers} numbers`);
+  return Array.from({ length: count }, (_, i) => first + i * step);
 }

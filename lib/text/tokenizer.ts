@@ -4,6 +4,7 @@ import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { shown } from '../errors';
 import { fileError, makeFolder, temporaryName } from '../files';
 import { damaged, readJson, readOptionalJson, TokenizerError } from './pretrained-file';
+import { patienceSeconds, TimeLimitError, withinSeconds } from './time-limit';
 
 /** Options of {@link Tokenizer.decode}. */
 export interface DecodeOptions {
@@ -30,9 +31,15 @@ function isId(id: unknown): id is number {
 
 /** The library trusts the file: of one that lies it says what only its own code makes clear. */
 function reasonOf(error: unknown): string {
+  if (error instanceof TimeLimitError) return error.message;
   const { name, message } = error as Error;
   const own = name === 'Error' && !/undefined|\[object/.test(message);
   return own ? message : 'its parts are not those of a tokenizer';
+}
+
+/** More than any text needs with patterns that are sound, of which the file may have others. */
+function inTime<T>(length: number, work: () => T): T {
+  return withinSeconds(patienceSeconds + length / 1000, work);
 }
 
 /** A checkpoint's tokenizer, with the ids of Hugging Face's. */
@@ -83,13 +90,14 @@ export class Tokenizer {
 
   /**
    * Ids of a text. No special token is added; those spelled in the text are recognised.
-   * @throws TokenizerError if the tokenizer's file is damaged such that it cannot
+   * @throws TokenizerError if the tokenizer's file is damaged such that it cannot, or has patterns
+   *   that do not come to an end
    */
   encode(text: string): number[] {
     if (text === '') return [];
     let ids: number[];
     try {
-      ids = this.model.encode(text, { add_special_tokens: false }).ids;
+      ids = inTime(text.length, () => this.model.encode(text, { add_special_tokens: false }).ids);
     } catch (cause) {
       throw damaged(this.dir, tokenizerFile, reasonOf(cause), cause);
     }
@@ -112,10 +120,12 @@ export class Tokenizer {
     if (ids.length === 0) return '';
     const { skipSpecialTokens = true } = options;
     try {
-      return this.model.decode([...ids], {
-        skip_special_tokens: skipSpecialTokens,
-        clean_up_tokenization_spaces: false,
-      });
+      return inTime(ids.length, () =>
+        this.model.decode([...ids], {
+          skip_special_tokens: skipSpecialTokens,
+          clean_up_tokenization_spaces: false,
+        }),
+      );
     } catch (cause) {
       throw damaged(this.dir, tokenizerFile, reasonOf(cause), cause);
     }

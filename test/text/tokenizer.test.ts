@@ -63,6 +63,18 @@ describe('Tokenizer.fromPretrained', () => {
     expect(() => Tokenizer.fromPretrained(dir)).toThrow(`${join(dir, file)} is damaged`);
   });
 
+  test('a pattern that goes round in circles is damage, not an end of the program', () => {
+    const path = join(dir, 'tokenizer.json');
+    const json = JSON.parse(readFileSync(path, 'utf8')) as { pre_tokenizer: unknown };
+    const pattern = { Regex: '(?:\\p{L}+)+!' };
+    json.pre_tokenizer = { type: 'Split', pattern, behavior: 'Isolated', invert: false };
+    writeFileSync(path, JSON.stringify(json));
+    const tokenizer = Tokenizer.fromPretrained(dir);
+    expect(() => tokenizer.encode('a'.repeat(50))).toThrow(
+      `${path} is damaged (it does not come to an end in 6 s); copy it from the checkpoint again`,
+    );
+  });
+
   test('works without tokenizer_config.json, and saves what it read', () => {
     rmSync(join(dir, 'tokenizer_config.json'));
     const tokenizer = Tokenizer.fromPretrained(dir);

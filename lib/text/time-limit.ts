@@ -1,0 +1,36 @@
+/** Work that a file from elsewhere decides on: its patterns and loops may have no end. */
+import { createContext, Script } from 'node:vm';
+import { PareError } from '../errors';
+
+/** Work did not come to its end in time. The message says no more than that. */
+export class TimeLimitError extends PareError {}
+
+/** What a template or a tokenizer is given, which needs some milliseconds. */
+export const patienceSeconds = 5;
+
+// A script with a time limit ends everything that is called in it, a regular expression, too.
+const context = createContext({});
+const script = new Script('work()');
+
+/**
+ * Does work that does not wait for anything.
+ * @returns what it returns
+ * @throws TimeLimitError where it takes longer, and what it throws
+ */
+export function withinSeconds<T>(seconds: number, work: () => T): T {
+  let result: { value: T } | undefined;
+  context.work = () => {
+    result = { value: work() };
+  };
+  try {
+    script.runInContext(context, { timeout: Math.ceil(1000 * seconds) });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException | undefined)?.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+      throw cause;
+    }
+    throw new TimeLimitError(`it does not come to an end in ${Math.ceil(seconds)} s`, { cause });
+  } finally {
+    context.work = undefined;
+  }
+  return result!.value;
+}
