@@ -3,9 +3,13 @@ import type { Accounting } from '../qwen2-audio/accounting';
 import type { CheckpointSource } from '../qwen2-audio/resolve';
 import type { StreamOptions } from '../qwen2-audio/write-checkpoint';
 import type { Context } from './context';
+import { interruptible } from './interruption';
 import { Progress } from './progress';
 
-/** A bar of the megabytes, and one of what is fetched before; Ctrl-C ends the work with nothing half written. */
+/**
+ * A bar of the megabytes, and one of what is fetched before; Ctrl-C and SIGTERM end the
+ * work with nothing half written.
+ */
 export async function streaming<T>(
   context: Context,
   label: string,
@@ -16,19 +20,17 @@ export async function streaming<T>(
   ) => Promise<T>,
 ): Promise<T> {
   const progress = new Progress(context.stderr, context.now);
-  const interruption = new AbortController();
-  const interrupt = (): void => interruption.abort();
-  process.once('SIGINT', interrupt);
   try {
-    return await work({
-      signal: interruption.signal,
-      env: context.env,
-      onFetch: fetching(progress),
-      onProgress: (done, total) =>
-        progress.update(`${label}, MB`, Math.floor(done / 1e6), Math.ceil(total / 1e6)),
-    });
+    return await interruptible((signal) =>
+      work({
+        signal,
+        env: context.env,
+        onFetch: fetching(progress),
+        onProgress: (done, total) =>
+          progress.update(`${label}, MB`, Math.floor(done / 1e6), Math.ceil(total / 1e6)),
+      }),
+    );
   } finally {
-    process.removeListener('SIGINT', interrupt);
     progress.stop();
   }
 }

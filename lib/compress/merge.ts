@@ -1,6 +1,7 @@
 /** Merging an adapter into a checkpoint, with a report of what that costs. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { CorpusError, openCorpus, type Corpus, type CorpusSource, type Utterance } from '../data';
 import { baseStateDict, loadAdapter } from '../lora';
 import { account } from '../qwen2-audio/accounting';
@@ -93,7 +94,7 @@ export async function mergeCheckpoint(
   if (adapter === undefined) {
     throw new CompressionError(`${pathOrHubName} has no adapter to merge; give one (--adapter)`);
   }
-  const dev = options.dev && (await openDev(options.dev));
+  const dev = options.dev && (await openDev(options.dev, options));
   const written = options.quantize === undefined ? 'merged' : 'requantized';
   const other = written === 'merged' ? 'requantized' : 'merged';
   // What is written comes last, when all is measured.
@@ -108,12 +109,17 @@ export async function mergeCheckpoint(
   let report: MergeReport | undefined;
   if (dev === undefined) note('adapter', account(dir, { adapter }).bytes);
   for (const form of order) {
+    // Loading and writing wait for nothing: here an interruption is heard.
+    await setImmediate();
+    options.signal?.throwIfAborted();
     using model = openForm(form, dir, adapter);
     const measured = dev && (await dev.measure(model, dir, form, options));
     reference ??= measured;
     const isAdapter = form === 'adapter';
     note(form, isAdapter ? account(dir, { adapter }).bytes : checkpointBytes(model), measured);
     if (form !== written) continue;
+    await setImmediate();
+    options.signal?.throwIfAborted();
     const forms = (['adapter', 'merged', 'requantized'] as const).flatMap(
       (name) => reports.get(name) ?? [],
     );
@@ -164,23 +170,21 @@ interface OpenDev {
 }
 
 /** The dev set, read and checked before any weight is. */
-async function openDev({
-  corpus: given,
-  split = 'dev',
-  languages,
-  limit,
-  batchSize,
-}: DevSet): Promise<OpenDev> {
-  const corpus = await openCorpus(given, { splits: [split] });
+async function openDev(
+  { corpus: given, split = 'dev', languages, limit, batchSize }: DevSet,
+  { signal, env }: Pick<MergeOptions, 'signal' | 'env'>,
+): Promise<OpenDev> {
+  const corpus = await openCorpus(given, { splits: [split], signal, env });
   const { targets } = corpus.description.languages;
-  const codes = (languages ?? targets).map((name) => findLanguage(name)?.code ?? name);
+  const named = (languages ?? targets).map((name) => findLanguage(name)?.code ?? name);
+  const codes = [...new Set(named)];
   const unknown = codes.find((code) => !targets.includes(code));
   if (unknown !== undefined) {
     throw new CompressionError(
       `${corpus.dir} has no references in ${unknown}; it has ${targets.join(', ')}`,
     );
   }
-  const utterances: Utterance[] = (await corpus.read(split)).slice(0, limit);
+  const utterances: Utterance[] = (await corpus.read(split, { signal })).slice(0, limit);
   if (utterances.length === 0) {
     throw new CorpusError(`${corpus.dir}: the split '${split}' has no utterance; choose another`);
   }

@@ -1,6 +1,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Context } from '../../lib/cli/context';
+import { runProgram } from '../../lib/cli/program';
 import { account } from '../../lib/qwen2-audio/accounting';
 import { writeRandomAdapter } from '../lora/random-adapter';
 import { tinyCorpus } from '../pipeline/tiny-corpus';
@@ -64,6 +66,29 @@ describe('pare merge', () => {
       expect(result).toMatchObject({ exitCode, stdout: '' });
       expect(result.stderr).toMatch(oneLine);
       expect(result.stderr).toContain(message);
+    }
+    // Each signal comes with the first look at the clock, which progress takes.
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const commands = [
+        ['merge', path('model'), '--adapter', path('adapter'), '--corpus', path('corpus')],
+        ['quantize', path('model'), output],
+      ];
+      for (const command of commands) {
+        let stderr = '';
+        const context = new Context(
+          { write: () => true },
+          { write: (text) => (stderr += text) },
+          process.env,
+          () => {
+            if (process.listenerCount(signal) > 0) process.emit(signal);
+            return 0;
+          },
+        );
+        const args = command[0] === 'merge' ? [...command, '--output', output] : command;
+        expect([signal, await runProgram(args, context), stderr]).toEqual([
+          ...[signal, 1, 'pare: interrupted\n'],
+        ]);
+      }
     }
     const without = await pare('merge', path('model'), '--output', output);
     expect(without.exitCode).toBe(1);

@@ -10,6 +10,7 @@ import {
 } from '../arguments';
 import type { Context } from '../context';
 import { columnsOption, corpusOf, type CorpusOptions } from '../corpus-options';
+import { interruptible } from '../interruption';
 import { Progress } from '../progress';
 import { fetching } from '../streaming';
 
@@ -70,10 +71,12 @@ export function mergeCommand(context: Context): Command {
                 ...{ split, languages: to, limit, batchSize },
               };
         const onProgress = progress.update;
-        const report = await mergeCheckpoint(dir, output, {
-          ...{ adapter, revision, quantize, dev, onProgress },
-          ...{ env: context.env, onFetch: fetching(progress) },
-        });
+        const report = await interruptible((signal) =>
+          mergeCheckpoint(dir, output, {
+            ...{ adapter, revision, quantize, dev, onProgress, signal },
+            ...{ env: context.env, onFetch: fetching(progress) },
+          }),
+        );
         progress.stop();
         if (options.json) context.print(JSON.stringify(report));
         else for (const line of table(report)) context.print(line);
