@@ -13,7 +13,7 @@ import { findSplits, type SplitFiles } from './split-files';
 
 /** One thing that is said, with its translations. */
 export interface Utterance {
-  /** Unique in the corpus. */
+  /** Unique in its split. */
   id: string;
   /** Where the sound is: a path as the corpus has it, or `file#row` for one inside a Parquet file. */
   audio: string;

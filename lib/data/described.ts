@@ -10,7 +10,7 @@ import { CorpusError, unknownSplit } from './error';
 const nonEmpty = z.string().refine((text) => text.trim() !== '', 'must not be empty');
 
 const utteranceSchema = z.object({
-  /** Unique in the corpus. */
+  /** Unique in its split. */
   id: nonEmpty,
   /** Path of the sound file, relative to the corpus. */
   audio: nonEmpty,

@@ -76,20 +76,20 @@ export class Features {
    * @throws FileError, AudioError naming the file
    */
   async load(utterances: readonly Utterance[], { quiet = false } = {}): Promise<void> {
-    const unique = new Map(utterances.map((utterance) => [utterance.id, utterance]));
+    const unique = new Map(utterances.map((utterance) => [keyOf(utterance), utterance]));
     const missing: Utterance[] = [];
-    for (const [id, utterance] of unique) {
-      const mel = this.#mels.get(id);
+    for (const [key, utterance] of unique) {
+      const mel = this.#mels.get(key);
       if (mel === undefined) missing.push(utterance);
       else {
-        this.#mels.delete(id);
-        this.#mels.set(id, mel);
+        this.#mels.delete(key);
+        this.#mels.set(key, mel);
       }
     }
     for (const [i, utterance] of missing.entries()) {
       this.options.signal?.throwIfAborted();
       const mel = await this.#read(utterance);
-      this.#mels.set(utterance.id, mel);
+      this.#mels.set(keyOf(utterance), mel);
       this.#bytes += mel.data.byteLength;
       this.#shrink(unique);
       if (!quiet) this.options.onProgress?.(i + 1, missing.length);
@@ -100,7 +100,7 @@ export class Features {
 
   /** Of an utterance that the last {@link load} was given. */
   get(utterance: Utterance): LogMel {
-    return this.#mels.get(utterance.id)!;
+    return this.#mels.get(keyOf(utterance))!;
   }
 
   async #read(utterance: Utterance): Promise<LogMel> {
@@ -112,11 +112,16 @@ export class Features {
   }
 
   #shrink(needed: ReadonlyMap<string, unknown>): void {
-    for (const [id, { data }] of this.#mels) {
+    for (const [key, { data }] of this.#mels) {
       // Those that are needed were put last.
-      if (this.#bytes <= this.#keptBytes || needed.has(id)) return;
-      this.#mels.delete(id);
+      if (this.#bytes <= this.#keptBytes || needed.has(key)) return;
+      this.#mels.delete(key);
       this.#bytes -= data.byteLength;
     }
   }
+}
+
+/** Two splits may call their utterances the same, and two corpora their sounds. */
+function keyOf({ id, audio }: Utterance): string {
+  return `${id}\n${audio}`;
 }

@@ -51,6 +51,8 @@ test('a teacher’s texts are made and learnt from', async () => {
   const read = readTeacherTexts(texts, train);
   expect(read.de!.filter((text) => text !== undefined)).toHaveLength(counts!.de.kept!);
   expect(() => readTeacherTexts(texts, dev)).toThrow(/of the split 'train', none of these/);
+  const twins = train.slice(0, 6);
+  expect(() => readTeacherTexts(texts, twins, 'dev')).toThrow(/of the split 'train', none of/);
 
   const output = at('student');
   const options = ['--corpus', corpus, '--to', 'de', '--output', output, '--teacher-texts', texts];

@@ -127,6 +127,17 @@ describe('a translation task', () => {
     for (const utterance of utterances) expect(few.get(utterance)).toBeDefined();
   });
 
+  test('are those of the sound, where two splits call different ones by one id', async () => {
+    const [first, second] = items.map(({ utterance }) => utterance);
+    const twin = { ...second!, id: first!.id };
+    const both = new Features(features.corpus, processor);
+    await both.load([first!]);
+    await both.load([twin]);
+    expect(both.get(twin)).toEqual(features.get(second!));
+    expect(both.get(first!)).toEqual(features.get(first!));
+    expect(both.get(first!)).not.toEqual(both.get(twin));
+  });
+
   test('training on them is the same to the bit', async () => {
     const few = new Features(features.corpus, processor, { keptBytes: 1 });
     const run = async (own: Features): Promise<number[]> => {

@@ -66,11 +66,13 @@ export async function distillCorpus(
 
 /**
  * Reads what {@link distillCorpus} wrote, for the utterances given.
+ * @param split that they are of; two splits may call their utterances the same
  * @throws CompressionError if the file holds something else, or nothing of these utterances
  */
 export function readTeacherTexts(
   path: string,
   utterances: readonly Utterance[],
+  split?: string,
 ): Record<string, (string | undefined)[]> {
   let text: string;
   try {
@@ -84,7 +86,8 @@ export function readTeacherTexts(
   }
   const { ids, texts } = parsed.data;
   const rows = new Map(ids.map((id, i) => [id, i]));
-  if (!utterances.some(({ id }) => rows.has(id))) {
+  const isOther = split !== undefined && split !== parsed.data.split;
+  if (isOther || !utterances.some(({ id }) => rows.has(id))) {
     throw new CompressionError(
       `${path} has translations of the split '${parsed.data.split}', none of these utterances`,
     );

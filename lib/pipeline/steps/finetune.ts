@@ -66,7 +66,10 @@ export async function finetuneCheckpoint(
   }
   const { corpus, utterances, languages } = await openDataset(options);
   const { training, signal, onWarning, teacherTexts, saveEvery = 100, keep } = options;
-  const texts = teacherTexts === undefined ? undefined : readTeacherTexts(teacherTexts, utterances);
+  const texts =
+    teacherTexts === undefined
+      ? undefined
+      : readTeacherTexts(teacherTexts, utterances, options.split);
   const items = trainingItems(utterances, languages, texts);
   const dir = await checkpointFolder(pathOrHubName, options);
   const work = `${output}.work`;
