@@ -29,6 +29,12 @@ export async function openParquet(
   return corpus;
 }
 
+/** Sounds of a block; calls that come while they are unpacked wait for the same. */
+interface Kept {
+  cells: Promise<(Uint8Array | null)[]>;
+  size: number;
+}
+
 /** A file with what its columns are. */
 interface Shard {
   file: ParquetFile;
@@ -44,7 +50,7 @@ class ParquetCorpus implements Corpus {
   readonly #splits: string[];
   readonly #shards = new Map<string, Promise<Shard>>();
   /** Unpacked sounds by shard and first row, the longest unused first. */
-  readonly #kept = new Map<string, { cells: (Uint8Array | null)[]; size: number }>();
+  readonly #kept = new Map<string, Kept>();
   #keptSize = 0;
   /** Blocks of the shards that were read, to tell a row's at once. */
   readonly #blocks = new Map<string, readonly Block[]>();
@@ -191,21 +197,30 @@ class ParquetCorpus implements Corpus {
     if (bytes === undefined) throw new CorpusError(`${file.path} holds no sounds`);
     const block = blockAt(await file.blocks(bytes), row);
     const key = `${path}#${block.start}`;
-    let kept = this.#kept.get(key);
-    if (kept === undefined) {
-      const cells = await file.readBlock(bytes, block);
-      kept = { cells, size: cells.reduce((sum, cell) => sum + (cell?.length ?? 0), 0) };
-      this.#keptSize += kept.size;
-    } else this.#kept.delete(key);
+    const kept = this.#kept.get(key) ?? this.#unpack(key, file.readBlock(bytes, block));
+    this.#kept.delete(key);
     this.#kept.set(key, kept);
+    const cells = await kept.cells;
     for (const [other, { size }] of this.#kept) {
       if (this.#keptSize <= keptBytes || other === key) break;
       this.#kept.delete(other);
       this.#keptSize -= size;
     }
-    const cell = kept.cells[row - 1 - block.start];
+    const cell = cells[row - 1 - block.start];
     if (cell) return cell;
     throw new CorpusError(`${file.path} row ${row} has no sound; leave it out`);
+  }
+
+  /** Its size counts from when it is known, as long as it is kept. */
+  #unpack(key: string, cells: Promise<(Uint8Array | null)[]>): Kept {
+    const count = (all: readonly (Uint8Array | null)[]): void => {
+      if (this.#kept.get(key) !== kept) return;
+      kept.size = all.reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
+      this.#keptSize += kept.size;
+    };
+    const kept: Kept = { cells, size: 0 };
+    cells.then(count, () => this.#kept.delete(key));
+    return kept;
   }
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeAudio } from '../../lib/audio';
 import { CorpusError, openCorpus, type Corpus, type Utterance } from '../../lib/data';
+import { ParquetFile } from '../../lib/data/parquet-file';
 
 const vectors = join(__dirname, '../oracle/vectors/corpora');
 interface Row {
@@ -86,6 +87,24 @@ describe('what datasets reads', () => {
     expect(await blocks('snappy')).toBe(5);
     expect(await blocks('zstd')).toBe(8);
     expect(await blocks('mixed')).toBeGreaterThan(2);
+  });
+
+  test('a block that several ask for at once is unpacked once', async () => {
+    const corpus = await openCorpus(join(vectors, 'zstd'));
+    const utterances = await corpus.read('train');
+    const fresh = await openCorpus(join(vectors, 'zstd'));
+    const read = jest.spyOn(ParquetFile.prototype, 'readBlock');
+    try {
+      for (let round = 0; round < 2; round++) {
+        const sounds = await Promise.all(utterances.map((utterance) => fresh.audio(utterance)));
+        const one = await corpus.audio(utterances[0]!);
+        expect(sounds[0]).toEqual(one);
+      }
+      const blocks = new Set(utterances.map((utterance) => corpus.blockOf(utterance)));
+      expect(read).toHaveBeenCalledTimes(blocks.size);
+    } finally {
+      read.mockRestore();
+    }
   });
 
   test('paths in place of bytes, in two forms', async () => {
