@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { fileError } from '../files';
 import { nearName } from '../near-name';
 import { CorpusError } from './error';
+import { matchesGlob } from './glob';
 
 export interface SplitFiles {
   /** Undefined where the rows say it, or nothing does. */
@@ -39,7 +40,7 @@ export function chooseSplits(
     const chosen = chooseConfig(configs, config, where);
     if (chosen.files.length > 0) {
       return chosen.files.flatMap(({ split, pattern }) =>
-        sorted.filter((path) => globOf(pattern).test(path)).map((path) => ({ split, path })),
+        sorted.filter((path) => matchesGlob(pattern, path)).map((path) => ({ split, path })),
       );
     }
   }
@@ -135,17 +136,6 @@ function chooseConfig(
     `${where} has several configurations, ${names.join(', ')}; choose one (corpus.config, or ` +
       `name:${names[0]})`,
   );
-}
-
-/** `*` within a folder's name, `**` across folders, `?` and `[0-9]`. */
-function globOf(pattern: string): RegExp {
-  const source = pattern
-    .replace(/^\.\//, '')
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replace(/\*\*\/|\*\*|\*|\?/g, (wild) =>
-      wild === '**/' ? '(?:.*/)?' : wild === '**' ? '.*' : wild === '*' ? '[^/]*' : '[^/]',
-    );
-  return new RegExp(`^${source}$`);
 }
 
 function readmeOf(dir: string): string | undefined {
