@@ -62,7 +62,13 @@ class Served {
       if (isIterator(result)) await this.#iterate(result);
       else this.#post({ type: 'value', done: true, value: pack(result) });
     } catch (error) {
-      this.#post({ type: 'error', error: pack(error) });
+      try {
+        this.#post({ type: 'error', error: pack(error) });
+      } catch {
+        // A field of it cannot be cloned. Without an answer the caller would wait for ever.
+        const { message, name } = error as Error;
+        this.#post({ type: 'error', error: pack(new Error(`${name}: ${message}`)) });
+      }
     }
   }
 
