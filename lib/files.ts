@@ -28,6 +28,7 @@ const remedies: Record<string, string> = {
   EMFILE: 'too many files are open; raise the limit (ulimit -n)',
   ENOENT: 'no such file or folder; check the path',
   EISDIR: 'it is a folder, not a file; give a file',
+  EEXIST: 'a file is where a folder must be; check the path',
   ENOTDIR: 'a part of the path is a file, not a folder; check the path',
 };
 
@@ -132,6 +133,21 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   writeFileAtomicStream(path, (append) =>
     append(typeof data === 'string' ? Buffer.from(data) : data),
   );
+}
+
+/**
+ * Before long work whose result is to be a file: makes the folder that it goes into.
+ * @throws FileError naming the file, where there is a folder of its name or none can be made for it
+ */
+export function prepareFile(path: string): void {
+  try {
+    makeFolder(dirname(path));
+    if (existsSync(path) && statSync(path).isDirectory()) {
+      throw Object.assign(new Error(), { code: 'EISDIR' });
+    }
+  } catch (error) {
+    throw fileError('write', path, error);
+  }
 }
 
 /** Brings to disk what was written to a file by other means than those above. */

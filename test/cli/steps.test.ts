@@ -115,6 +115,19 @@ test('an adapter; interrupted and taken up, it is the same', async () => {
   expect(translated.exitCode).toBe(0);
 });
 
+test('a file that cannot be written is said before anything is read or fetched', async () => {
+  const args = ['nobody/here', '--corpus', corpus, '--output'];
+  for (const command of [['distill'], ['importance', '--remove', '1']]) {
+    for (const [output, why] of [
+      [dir, 'it is a folder, not a file; give a file'],
+      [join(corpus, 'corpus.json', 'x.json'), 'a file is where a folder must be; check the path'],
+    ] as const) {
+      const { exitCode, stderr } = await pare(...command, ...args, output);
+      expect([exitCode, stderr]).toEqual([1, expect.stringContaining(`write ${output}: ${why}`)]);
+    }
+  }
+});
+
 test('the same for a program, without a trace of one that fails', async () => {
   const options = { corpus, split: 'train', languages: ['fr'] };
   const call = finetuneCheckpoint(teacher, at('none'), {

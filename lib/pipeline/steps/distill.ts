@@ -9,7 +9,7 @@ import {
   type DistilledTargets,
 } from '../../compress';
 import type { Utterance } from '../../data';
-import { fileError, writeFileAtomic } from '../../files';
+import { fileError, prepareFile, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
 import { progressOf } from '../context';
 import { openModel } from '../models';
@@ -44,6 +44,7 @@ export async function distillCorpus(
 ): Promise<Record<string, DistilledTargets['counts']>> {
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;
+  prepareFile(output);
   using opened = openModel(await checkpointFolder(teacher, options));
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');

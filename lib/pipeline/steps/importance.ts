@@ -1,6 +1,6 @@
 /** The search for layers that a task does not need: one step of the method by itself. */
 import { searchLayers, type Criterion, type ImportanceResult } from '../../compress';
-import { writeFileAtomic } from '../../files';
+import { prepareFile, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
 import { checkpointHash, openModel } from '../models';
@@ -9,8 +9,7 @@ import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** Which layers are tried, on what, and how they are scored. */
-export interface SearchOptions
-  extends DatasetOptions, HubSource, Pick<RunOptions, 'onWarning'> {
+export interface SearchOptions extends DatasetOptions, HubSource, Pick<RunOptions, 'onWarning'> {
   /** Layers to remove. */
   remove: number;
   criterion: Criterion;
@@ -34,6 +33,7 @@ export async function searchCheckpoint(
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
+  prepareFile(output);
   const dir = await checkpointFolder(pathOrHubName, options);
   using opened = openModel(dir);
   const { model, processor } = opened;
