@@ -15,7 +15,7 @@ import {
 } from '../qwen2-audio';
 import { resolveSource, type CheckpointSource } from '../qwen2-audio/resolve';
 import { bytesOf, planShards } from '../qwen2-audio/shards';
-import { findLanguage } from '../text';
+import { findLanguage, findTarget } from '../text';
 import { Features } from '../train/examples';
 import { CompressionError } from './error';
 import { agreement, heldOutLoss, type HeldOut } from './held-out';
@@ -176,14 +176,15 @@ async function openDev(
 ): Promise<OpenDev> {
   const corpus = await openCorpus(given, { splits: [split], signal, env });
   const { targets } = corpus.description.languages;
-  const named = (languages ?? targets).map((name) => findLanguage(name)?.code ?? name);
-  const codes = [...new Set(named)];
-  const unknown = codes.find((code) => !targets.includes(code));
-  if (unknown !== undefined) {
+  const named = (languages ?? targets).map((name) => {
+    const code = findTarget(name, targets);
+    if (code !== undefined) return code;
     throw new CompressionError(
-      `${corpus.dir} has no references in ${unknown}; it has ${targets.join(', ')}`,
+      `${corpus.dir} has no references in ${findLanguage(name)?.code ?? name}; it has ` +
+        targets.join(', '),
     );
-  }
+  });
+  const codes = [...new Set(named)];
   const utterances: Utterance[] = (await corpus.read(split, { signal })).slice(0, limit);
   if (utterances.length === 0) {
     throw new CorpusError(`${corpus.dir}: the split '${split}' has no utterance; choose another`);

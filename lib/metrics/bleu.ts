@@ -15,7 +15,7 @@ import { stripEnd } from './whitespace';
 export interface BleuOptions {
   /** Unless given, `zh` where the target language is Chinese, and `13a` elsewhere. */
   readonly tokenize?: TokenizerName;
-  /** Two-letter code of the hypotheses' language. */
+  /** Two-letter code of the hypotheses' language; a region may follow, as of `zh-CN`. */
   readonly targetLanguage?: string;
   /** Compare without regard to case. Default false. */
   readonly lowercase?: boolean;
@@ -54,7 +54,7 @@ export class Bleu implements Metric<BleuResult> {
   /** @throws MetricError for an unknown tokenizer. */
   constructor({
     targetLanguage,
-    tokenize = targetLanguage === 'zh' ? 'zh' : '13a',
+    tokenize = /^zh(?![a-z])/i.test(targetLanguage ?? '') ? 'zh' : '13a',
     lowercase = false,
   }: BleuOptions = {}) {
     if (!Object.hasOwn(tokenizers, tokenize)) {

@@ -17,6 +17,6 @@ export {
 } from './train-bpe';
 export { saveBpe } from './save-bpe';
 export { syntheticVocabulary } from './synthetic-vocabulary';
-export { findLanguage, type Language } from './languages';
+export { findLanguage, findTarget, type Language } from './languages';
 export { dropRepeated, joinTexts } from './join';
 export { toSrt, toVtt, type SubtitleOptions, type TimedText } from './subtitles';

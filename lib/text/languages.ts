@@ -38,3 +38,15 @@ export function findLanguage(text: string): Language | undefined {
       .replace(/^([a-z]{2})[-_].+$/, '$1'),
   );
 }
+
+/**
+ * Which of a corpus' languages is meant: by the very code that the corpus has, such as `zh-CN`, or by
+ * name or two-letter code, if they tell it from the others.
+ */
+export function findTarget(text: string, targets: readonly string[]): string | undefined {
+  if (targets.includes(text)) return text;
+  const language = findLanguage(text);
+  if (language === undefined || targets.includes(language.code)) return language?.code;
+  const [only, another] = targets.filter((target) => findLanguage(target)?.name === language.name);
+  return another === undefined ? only : undefined;
+}

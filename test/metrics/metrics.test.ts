@@ -65,6 +65,9 @@ describe('createMetric', () => {
       /tok:(\w+)/.exec(metric.settings)?.[1];
     expect(tokenizer(createMetricFor('bleu', 'zh'))).toBe('zh');
     expect(tokenizer(createMetricFor('bleu', 'de'))).toBe('13a');
+    expect(tokenizer(createMetricFor('bleu', 'zh-CN'))).toBe('zh');
+    expect(tokenizer(createMetricFor('bleu', 'zh_Hant'))).toBe('zh');
+    expect(tokenizer(createMetricFor('bleu', 'zha'))).toBe('13a');
     const options = { targetLanguage: 'zh', tokenize: 'intl' } as const;
     expect(tokenizer(createMetric('bleu', options))).toBe('intl');
     expect(createMetricFor('chrf', 'zh').settings).toBe(createMetric('chrf').settings);

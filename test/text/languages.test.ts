@@ -1,4 +1,4 @@
-import { findLanguage } from '../../lib/text';
+import { findLanguage, findTarget } from '../../lib/text';
 
 test.each([
   ['de', 'de', 'German'],
@@ -19,4 +19,21 @@ test.each([
 
 test.each(['', 'xx', 'Klingonese', 'd'])('%j is no language', (text) => {
   expect(findLanguage(text)).toBeUndefined();
+});
+
+test.each([
+  ['de', ['de', 'zh'], 'de'],
+  ['German', ['de', 'zh'], 'de'],
+  ['zh', ['de', 'zh-CN'], 'zh-CN'],
+  ['Chinese', ['de', 'zh-CN'], 'zh-CN'],
+  ['zh-CN', ['de', 'zh-CN'], 'zh-CN'],
+  ['zh-TW', ['zh-CN', 'zh-TW'], 'zh-TW'],
+  ['zh-CN', ['zh'], 'zh'],
+  ['Romanian', ['mo'], 'mo'],
+  // Which of the two is not said.
+  ['Chinese', ['zh-CN', 'zh-TW'], undefined],
+  ['fr', ['de'], undefined],
+  ['own', ['own'], 'own'],
+])('%s among %j is %s', (text, targets, target) => {
+  expect(findTarget(text, targets)).toBe(target);
 });

@@ -87,10 +87,10 @@ async function targetCodes(
   targets: readonly string[],
 ): Promise<string[]> {
   if (asked === undefined) return [...targets];
-  const { findLanguage } = await import('../../text');
+  const { findLanguage, findTarget } = await import('../../text');
   const codes = asked.map((language) => {
-    const code = findLanguage(language)?.code ?? language;
-    if (targets.includes(code)) return code;
+    const code = findTarget(language, targets);
+    if (code !== undefined) return code;
     const known = targets.map((target) => findLanguage(target)?.name ?? target).join(', ');
     throw new UsageError(`the corpus has no references in ${language}; it has ${known}`);
   });

@@ -6,7 +6,7 @@ import {
   type CorpusSource,
   type Utterance,
 } from '../../data';
-import { findLanguage } from '../../text';
+import { findTarget } from '../../text';
 import { progressOf, type RunOptions } from '../context';
 
 export interface DatasetOptions extends Pick<RunOptions, 'env' | 'signal' | 'onProgress'> {
@@ -36,8 +36,8 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   });
   const { targets } = corpus.description.languages;
   const languages = (options.languages ?? targets).map((asked) => {
-    const code = findLanguage(asked)?.code ?? asked;
-    if (targets.includes(code)) return code;
+    const code = findTarget(asked, targets);
+    if (code !== undefined) return code;
     throw new CorpusError(
       `${corpus.dir} has no references in ${asked}; it has ${targets.join(', ')}`,
     );
