@@ -6,6 +6,7 @@
 import {
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -13,8 +14,8 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
-import { fileError, temporaryName, writeFileAtomic } from '../files';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileError, nameBehind, temporaryName, writeFileAtomic } from '../files';
 
 export type RepoType = 'model' | 'dataset';
 
@@ -95,6 +96,7 @@ export class RepoCache {
       mkdirSync(dirname(blob), { recursive: true });
       mkdirSync(dirname(link), { recursive: true });
       if (!existsSync(blob)) {
+        removeLeft(blob);
         await write(temporary);
         renameSync(temporary, blob);
       }
@@ -106,5 +108,20 @@ export class RepoCache {
       const isErrno = typeof (error as NodeJS.ErrnoException).errno === 'number';
       throw isErrno && 'path' in (error as object) ? fileError('write', blob, error) : error;
     }
+  }
+}
+
+/** Milliseconds after which what nobody has written to is what somebody left. */
+const abandoned = 3_600_000;
+
+/** Removes what downloads of a file left that were killed: gigabytes, which nobody goes on with. */
+function removeLeft(blob: string): void {
+  const dir = dirname(blob);
+  for (const name of readdirSync(dir)) {
+    if (nameBehind(name) !== basename(blob)) continue;
+    const path = join(dir, name);
+    // One that goes on, of this machine or another, was written to just now.
+    const written = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
+    if (Date.now() - written > abandoned) rmSync(path, { force: true });
   }
 }

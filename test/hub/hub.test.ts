@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
-import { rmSync, writeFileSync } from 'node:fs';
+import { realpathSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fetchSnapshot, HubError, HubNotFoundError, isHubName } from '../../lib/hub';
@@ -67,6 +67,19 @@ describe('a checkpoint by its name', () => {
     expect(done).toBe(total);
     expect(total).toBeGreaterThan(readFileSync(join(source, 'model.safetensors')).length);
     expect(leftovers()).toEqual([]);
+  });
+
+  test('a download that was killed leaves nothing for good, and one that goes on stays', async () => {
+    const folder = await resolveCheckpoint(name, { env });
+    const blob = realpathSync(join(folder, 'model.safetensors'));
+    rmSync(blob);
+    const [left, going] = [`${blob}.tmp-1-0`, `${blob}.tmp-1-1`];
+    for (const path of [left, going]) writeFileSync(path, 'a part');
+    const yesterday = Date.now() / 1000 - 86_400;
+    utimesSync(left, yesterday, yesterday);
+    await resolveCheckpoint(name, { env });
+    expect(existsSync(blob)).toBe(true);
+    expect(leftovers()).toEqual([going.slice(env.HF_HOME!.length + 1)]);
   });
 
   test('is fetched once, and read without the hub where that is out of reach', async () => {
