@@ -14,6 +14,12 @@ const pcm = 1;
 const ieeeFloat = 3;
 const extensible = 0xfffe;
 
+/**
+ * What has more is a damaged header's, or a hostile one's: a few samples of 65,535 channels would take
+ * as many arrays with every piece that is read.
+ */
+const mostChannels = 255;
+
 interface Format {
   tag: number;
   channels: number;
@@ -114,7 +120,7 @@ export class WavDecoder {
 
   #begin(format: Format, size: number): void {
     const { channels, sampleRate } = format;
-    if (channels === 0 || sampleRate === 0) {
+    if (channels === 0 || channels > mostChannels || sampleRate === 0) {
       throw new AudioError(
         `${this.name} is a damaged wave file (${channels} channels at ${sampleRate} Hz); fetch or record it again`,
       );

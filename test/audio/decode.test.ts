@@ -217,6 +217,11 @@ describe('audio that cannot be used', () => {
     ['a wav without samples', wav({ bits: 16, data: Buffer.alloc(0) }), 'has no samples'],
     ['a wav cut in its header', wav({ bits: 16, data: sixteen }).subarray(0, 30), 'is a damaged'],
     ['a wav of no channels', wav({ bits: 16, data: sixteen, channels: 0 }), 'is a damaged'],
+    [
+      'a wav of 65535 channels',
+      wav({ bits: 8, data: Buffer.alloc(65535), channels: 65535 }),
+      'is a damaged wave file (65535 channels at 8000 Hz)',
+    ],
     ['a wav of rate 0', wav({ bits: 16, data: sixteen, rate: 0 }), 'is a damaged'],
     [
       'a wav of an unknown code',
