@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { fileError } from '../files';
 import { AudioError } from './error';
 import { isPcmEncoding, joinBytes, PcmReader, type PcmEncoding } from './pcm';
@@ -67,6 +68,8 @@ export async function* readRange(
 ): AsyncGenerator<Uint8Array, void> {
   if (typeof source !== 'string') {
     for (let at = from; at < Math.min(to, source.length); at += pieceBytes) {
+      // A file is waited for; without this, the event loop would not turn until all is decoded.
+      if (at > from) await setImmediate();
       yield plain(source.subarray(at, Math.min(to, at + pieceBytes)));
     }
   } else if (from < to) {

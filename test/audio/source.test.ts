@@ -11,6 +11,7 @@ import {
   type AudioSource,
   type PcmEncoding,
 } from '../../lib/audio';
+import { pieceBytes } from '../../lib/audio/source';
 
 const fixture = (name: string): string => join(__dirname, 'fixtures', name);
 const files = [
@@ -184,4 +185,17 @@ describe('sources that cannot be used', () => {
 test('a file that is larger than a piece', async () => {
   const samples = tone(100_000).map((value) => Math.round(value * 32768 + 2 ** 15) / 32768 - 1);
   expect(await loadAudio(encodeWav(samples, 16000))).toEqual(samples);
+});
+
+test('the event loop turns while bytes in memory are decoded', async () => {
+  const pieces = 6;
+  const bytes = encodeWav(new Float32Array((pieces * pieceBytes) / 2), 16000);
+  let turns = 0;
+  let next = setImmediate(function turn() {
+    turns++;
+    next = setImmediate(turn);
+  });
+  await loadAudio(bytes);
+  clearImmediate(next);
+  expect(turns).toBeGreaterThanOrEqual(pieces - 1);
 });
