@@ -108,7 +108,8 @@ export function trainingChart(curve: TrainingCurve, id: string): Chart | null {
   const rates = drawable(curve.learningRate);
   const bottom = rates.length > 1 ? rateFrame : frame;
   const size = bottom.bottom + 42;
-  const xAxis = { scale: x, count: 6, format: integer };
+  // No ticks between two steps: they would bear the same number twice.
+  const xAxis = { scale: x, count: Math.min(6, x.high - x.low), format: integer };
   const lastDev = validation.at(-1);
   const merged = Math.max(1, ...drawn.map((point) => point.steps));
   const count = `${integer(curve.steps)} logged steps`;

@@ -17,7 +17,8 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC",
   "PingFang SC", "Microsoft YaHei", sans-serif; }
 main { max-width: 1200px; margin: 0 auto; padding: 40px 28px 80px; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 14px; letter-spacing: -0.01em; text-wrap: balance; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 14px; letter-spacing: -0.01em; text-wrap: balance;
+  overflow-wrap: anywhere; }
 h2 { font-size: 1.35rem; margin: 52px 0 10px; padding-top: 18px; border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 28px 0 8px; }
 p { max-width: 76ch; margin: 8px 0; }

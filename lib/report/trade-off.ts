@@ -23,50 +23,78 @@ interface Label {
   readonly point: Point;
   readonly text: string;
   readonly x: number;
-  readonly width: number;
+  readonly y: number;
   readonly end: boolean;
-  y: number;
+}
+
+interface Box {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly bottom: number;
 }
 
 const width = 520;
 const height = 360;
 const frame: Frame = { left: 46, right: width - 12, top: 16, bottom: height - 42 };
-const lineHeight = 14;
+const lineHeight = 15;
+const letterHeight = 10;
 
 /** About how wide a label is; too wide rather than too narrow. */
 function textWidth(text: string): number {
   return [...text].reduce((sum, c) => sum + (/[\u2e80-\uffef]/.test(c) ? 12 : 6.6), 0);
 }
 
-/** Puts labels beside their points and moves them apart, downwards first, where they would collide. */
+function boxOf({ text, x, y, end }: Label, height: number = lineHeight): Box {
+  const size = textWidth(text);
+  const left = end ? x - size : x;
+  return { left, right: left + size, top: y - height / 2, bottom: y + height / 2 };
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}
+
+/** Where a label may stand: beside its point on either side, then farther and farther up and down. */
+function places(point: Point): Label[] {
+  const text = shorten(point.model.name, 30);
+  const inner = point.x > (frame.left + frame.right) / 2;
+  const lines = Math.ceil((frame.bottom - frame.top) / lineHeight);
+  return Array.from({ length: 2 * lines + 1 }, (_, i) => Math.ceil(i / 2) * (i % 2 ? 1 : -1))
+    .flatMap((shift) =>
+      [inner, !inner].map((end): Label => {
+        const y = Math.min(point.y + shift * lineHeight, frame.bottom - lineHeight / 2);
+        return { point, text, x: point.x + (end ? -11 : 11), y, end };
+      }),
+    )
+    .filter((label) => {
+      const { left, right, top } = boxOf(label);
+      return top >= 0 && (label.end === inner || (left >= frame.left && right <= width));
+    });
+}
+
+/** Labels beside their points, where they cover neither each other nor a point. */
 function placeLabels(points: readonly Point[]): Label[] {
-  const labels = points
-    .map((point): Label => {
-      const text = shorten(point.model.name, 30);
-      const end = point.x > (frame.left + frame.right) / 2;
-      const x = point.x + (end ? -11 : 11);
-      return { point, text, x, end, width: textWidth(text), y: point.y };
-    })
-    .sort((a, b) => a.y - b.y);
-  const overlap = (a: Label, b: Label): boolean => {
-    const [from, to] = a.end ? [a.x - a.width, a.x] : [a.x, a.x + a.width];
-    const [start, stop] = b.end ? [b.x - b.width, b.x] : [b.x, b.x + b.width];
-    return from < stop && start < to;
-  };
-  labels.forEach((label, i) => {
-    for (const before of labels.slice(0, i)) {
-      if (overlap(label, before)) label.y = Math.max(label.y, before.y + lineHeight);
-    }
-  });
-  // What was pushed below the plot moves up again and takes its neighbours along.
-  for (let i = labels.length - 1; i >= 0; i--) {
-    const label = labels[i]!;
-    label.y = Math.min(label.y, frame.bottom - 6);
-    for (const after of labels.slice(i + 1)) {
-      if (overlap(label, after)) label.y = Math.min(label.y, after.y - lineHeight);
-    }
+  const marks = points.map(({ x, y }) => ({
+    left: x - 6,
+    right: x + 6,
+    top: y - 6,
+    bottom: y + 6,
+  }));
+  const placed: Label[] = [];
+  for (const point of [...points].sort((a, b) => a.y - b.y)) {
+    const candidates = places(point);
+    const clear = (label: Label): boolean =>
+      placed.every((other) => !overlap(boxOf(label), boxOf(other)));
+    const covers = (label: Label): boolean =>
+      marks.some((mark) => overlap(boxOf(label, letterHeight), mark));
+    const best =
+      candidates.find((label) => clear(label) && !covers(label)) ??
+      candidates.find(clear) ??
+      candidates[0]!;
+    placed.push(best);
   }
-  return labels;
+  return placed;
 }
 
 /** Square, circle and diamond: the role is not told by colour alone. */

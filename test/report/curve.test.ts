@@ -114,6 +114,17 @@ describe('a curve', () => {
     expect(down[0]).toBeGreaterThan(5);
   });
 
+  test.each([
+    [1, ['1']],
+    [2, ['1', '2']],
+    [4, ['1', '2', '3', '4']],
+    [16, ['2', '4', '6', '8', '10', '12', '14', '16']],
+  ])('of %d steps has no step twice on its axis', (count, steps) => {
+    const document = draw(curveOf([['loss', loggedPoints(values(count))]]));
+    const labels = [...document.querySelectorAll('text.tick.middle')];
+    expect(labels.map(({ textContent }) => textContent)).toEqual(steps);
+  });
+
   test('stays linear where the parts are of one size, or one is 0', () => {
     for (const ctc of [
       [3, 2, 1],

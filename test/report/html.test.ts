@@ -199,6 +199,32 @@ describe('the numbers', () => {
     );
   });
 
+  test('no label of quality against size covers a point', () => {
+    // A student that is a little larger than the step before it, and as good.
+    const close = changed((copy) => {
+      const step = copy.models.find(({ role }) => role === 'step')!;
+      copy.models = copy.models.filter((model) => model === step || model.role !== 'step');
+      const student = copy.models.find(({ role }) => role === 'student')!;
+      student.evaluations = step.evaluations;
+      student.size.bytes = copy.models[0]!.size.bytes * 0.39;
+      step.size.bytes = copy.models[0]!.size.bytes * 0.33;
+    });
+    const plot = parseDocument(renderReport(close)).querySelector(
+      'svg[aria-labelledby^="trade-0-chrf-"]',
+    )!;
+    const diamond = /M([\d.]+) ([\d.]+)l/.exec(
+      plot.querySelector('path.mark.student')!.getAttribute('d')!,
+    )!;
+    const [x, y] = [Number(diamond[1]), Number(diamond[2]) + 7];
+    for (const label of plot.querySelectorAll('text.label')) {
+      const at = Number(label.getAttribute('x'));
+      const size = 6.2 * label.textContent.length;
+      const left = label.getAttribute('class')!.includes('end') ? at - size : at;
+      const level = Math.abs(Number(label.getAttribute('y')) - 4 - y) < 12;
+      expect(level && left < x + 7 && x - 7 < left + size).toBe(false);
+    }
+  });
+
   test('quality against size labels every model, placed by its bytes', () => {
     const plot = document.querySelector('svg[aria-labelledby^="trade-0-chrf-"]')!;
     const labels = [...plot.querySelectorAll('text.label')].map((label) => label.textContent);
