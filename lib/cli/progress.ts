@@ -1,6 +1,8 @@
 /**
  * How far long work is, on standard error: a bar with the time left on a terminal, elsewhere a line
- * at every quarter. Nothing stays of work that took less than two seconds.
+ * at every quarter, and in between where a minute went by without one (in long work a tenth of its
+ * time so far, so that a log of days stays short). Nothing stays of work that took less than two
+ * seconds.
  */
 import { SingleBar } from 'cli-progress';
 import type { Output } from './context';
@@ -9,6 +11,7 @@ import type { Output } from './context';
 export type OnProgress = (label: string, done: number, total: number, note?: string) => void;
 
 const quiet = 2000;
+const silence = 60_000;
 
 interface Task {
   label: string;
@@ -17,8 +20,9 @@ interface Task {
   first: number;
   done: number;
   total: number;
-  /** Quarters that have been told. */
+  /** Quarters that have been told, and when the last line was. */
   quarter: number;
+  told: number;
   note?: string;
   bar?: SingleBar;
 }
@@ -41,7 +45,7 @@ export class Progress {
     task.bar?.setTotal(total);
     task.bar?.update(done);
     if (done >= total) this.stop();
-    else if (task.bar === undefined) this.#tellQuarter(task);
+    else if (task.bar === undefined) this.#tell(task);
   };
 
   /** {@link update} with the label given. */
@@ -72,7 +76,8 @@ export class Progress {
   }
 
   #begin(label: string, done: number, total: number): Task {
-    const task: Task = { label, started: this.now(), first: done, done, total, quarter: 0 };
+    const started = this.now();
+    const task: Task = { label, started, first: done, done, total, quarter: 0, told: started };
     if (!this.stream.isTTY) return task;
     task.bar = new SingleBar({
       stream: this.stream as NodeJS.WritableStream,
@@ -95,10 +100,13 @@ export class Progress {
     return `${label} ${bar} ${Math.floor(100 * share)} % ${done}/${total}${this.#left(task)}`;
   }
 
-  #tellQuarter(task: Task): void {
+  #tell(task: Task): void {
+    const now = this.now();
+    const spent = now - task.started;
     const quarter = Math.floor((4 * task.done) / task.total);
-    if (this.now() - task.started < quiet || quarter <= task.quarter) return;
-    task.quarter = quarter;
+    const due = now - task.told >= Math.max(silence, spent / 10);
+    if (spent < quiet || (quarter <= task.quarter && !due)) return;
+    Object.assign(task, { quarter: Math.max(quarter, task.quarter), told: now });
     const { label, done, total } = task;
     const percent = Math.floor((100 * done) / total);
     this.stream.write(`${label}: ${done}/${total} (${percent} %)${this.#left(task)}\n`);

@@ -51,6 +51,20 @@ describe('progress without a terminal', () => {
     ]);
   });
 
+  test('slow work tells of itself each minute, and each tenth of the time when that is more', () => {
+    const { progress, written, wait } = setUp(false);
+    progress.update('searching', 0, 1000);
+    for (let i = 1; i <= 240; i++) {
+      wait(20);
+      progress.update('searching', i, 1000);
+    }
+    const told = [...written().matchAll(/: (\d+)\//g)].map(([, done]) => Number(done));
+    expect(told.slice(0, 11)).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 34]);
+    expect(written()).toMatch(/^searching: 3\/1000 \(0 %\), 5 h 32 min left\n/);
+    const last = told.slice(-2);
+    expect(last[1]! - last[0]!).toBeGreaterThan(20);
+  });
+
   test('what was done before does not make the rest look fast', () => {
     const { progress, written, wait } = setUp(false);
     progress.update('training', 60, 100);
