@@ -31,33 +31,33 @@ function tiles(data: ReportData): Content {
   const teacher = teacherOf(data);
   const testSet = data.testSets[0];
   if (!teacher) return null;
-  return data.models
-    .filter(({ role }) => role === 'student')
-    .map((student) => {
-      const kept = testSet
-        ? data.languages.flatMap((language) => {
-            const scores = evaluationOf(student, language, testSet)?.scores;
-            return metrics
-              .filter(({ name }) => name === 'chrf' || name === 'exact_match')
-              .flatMap(({ name, label }) => {
-                const versus = scores?.[name]?.versusTeacher;
-                return versus ? [{ language, label, versus }] : [];
-              });
-          })
-        : [];
-      return html`<section class="tiles" aria-label="${student.name} in a glance">
-        ${sizeTiles(student, teacher)}
-        ${kept.map(({ language, label, versus }) =>
-          tile(
-            `${label} kept, ${language.name}`,
-            percent(versus.retention),
-            versus.interval
-              ? html`95 % interval <span class="together">${interval(versus.interval, 100)}</span>`
-              : 'no interval',
-          ),
-        )}
-      </section>`;
-    });
+  const students = data.models.filter(({ role }) => role === 'student');
+  return students.map((student) => {
+    const kept = testSet
+      ? data.languages.flatMap((language) => {
+          const scores = evaluationOf(student, language, testSet)?.scores;
+          return metrics
+            .filter(({ name }) => name === 'chrf' || name === 'exact_match')
+            .flatMap(({ name, label }) => {
+              const versus = scores?.[name]?.versusTeacher;
+              return versus ? [{ language, label, versus }] : [];
+            });
+        })
+      : [];
+    return html`<section class="tiles" aria-label="${student.name} in a glance">
+      ${students.length > 1 && html`<div class="tiles-name">${student.name}</div>`}
+      ${sizeTiles(student, teacher)}
+      ${kept.map(({ language, label, versus }) =>
+        tile(
+          `${label} kept, ${language.name}`,
+          percent(versus.retention),
+          versus.interval
+            ? html`95 % interval <span class="together">${interval(versus.interval, 100)}</span>`
+            : 'no interval',
+        ),
+      )}
+    </section>`;
+  });
 }
 
 /** Title, what made the report, and the tiles. */

@@ -36,6 +36,7 @@ dl.facts dt { color: var(--quiet); }
 dl.facts dd { margin: 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(165px, 100%), 1fr));
   gap: 12px; margin: 28px 0 8px; }
+.tiles-name { grid-column: 1 / -1; font-weight: 600; overflow-wrap: anywhere; }
 .tile { background: var(--raised); border-radius: 10px; padding: 14px 16px; }
 .tile-label { font-size: 0.86rem; color: var(--quiet); }
 .tile-value { font-size: 1.75rem; font-weight: 650; line-height: 1.3;

@@ -199,6 +199,19 @@ describe('the numbers', () => {
     );
   });
 
+  test('the tiles of several students say whose they are', () => {
+    const names = (of: ReportData): string[] =>
+      [...parseDocument(renderReport(of)).querySelectorAll('.tiles-name')].map(
+        ({ textContent }) => textContent,
+      );
+    expect(names(data)).toEqual([]);
+    const several = changed((copy) => {
+      const student = copy.models.find(({ role }) => role === 'student')!;
+      copy.models.push({ ...student, name: 'a <b>' });
+    });
+    expect(names(several)).toEqual([expect.any(String), 'a <b>']);
+  });
+
   test('no label of quality against size covers a point', () => {
     // A student that is a little larger than the step before it, and as good.
     const close = changed((copy) => {
