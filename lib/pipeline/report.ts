@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { compareToTeacher, constantAnswer, references, scoreTranslations } from '../compress';
 import { metricKeys, type ImportanceResult, type MetricKey, type Score } from '../compress';
-import { candidateLayers, type Criterion, type ScoreComparison } from '../compress';
+import { candidateLayers, middleBlock, type Criterion, type ScoreComparison } from '../compress';
 import { writeFileAtomic } from '../files';
 import { account } from '../qwen2-audio/accounting';
 import { readConfig } from '../qwen2-audio';
@@ -19,6 +19,7 @@ import {
   type MetricScores,
   type ModelResult,
   type Protocol,
+  type RemovedBlock,
   type ReportData,
   type StageTime,
   type TranslationExample,
@@ -122,6 +123,7 @@ async function gather(context: Context, inputs: ReportInputs): Promise<ReportDat
     models,
     constantAnswers,
     importance: inputs.search === undefined ? [] : [searchResult(context, inputs.search, teacher)],
+    blocks: removedBlocks(context, teacher),
     curves: inputs.logs
       .filter(({ path }) => path !== undefined)
       .map(({ stage, path }) => curveOf(stage, readLog(path))),
@@ -264,6 +266,12 @@ function searchResult(
       candidates: candidates.map(({ layer, score }) => ({ layer, score })),
     })),
   };
+}
+
+function removedBlocks({ recipe: { importance } }: Context, teacher: TestedModel): RemovedBlock[] {
+  if (importance?.method !== 'middle') return [];
+  const layers = readConfig(teacher.model).text.numHiddenLayers;
+  return [{ name: 'The block in the middle', layers: middleBlock(layers, importance) }];
 }
 
 function examples(

@@ -60,6 +60,9 @@ export function compareRuns(title: string, runs: readonly NamedReport[]): Report
       ),
       ({ name: _, ...search }) => search,
     ),
+    blocks: runs.flatMap(({ name, report }) =>
+      (report.blocks ?? []).map((block) => ({ ...block, name: `${block.name} (${name})` })),
+    ),
     curves: distinct(
       runs.flatMap(({ name, report }) =>
         report.curves.map((curve) => ({ ...curve, stage: `${curve.stage} (${name})` })),

@@ -10,7 +10,7 @@ import { resultTables } from './results';
 import { conditions } from './select';
 import { style } from './style';
 import { tradeOffChart } from './trade-off';
-import type { ImportanceSearch, LossKind, ReportData } from './types';
+import type { ImportanceSearch, LossKind, RemovedBlock, ReportData } from './types';
 
 function isEmpty(content: Content): boolean {
   return Array.isArray(content) ? content.every(isEmpty) : !content;
@@ -44,6 +44,12 @@ function importance(search: ImportanceSearch, index: number): Markup {
       ${heatMap(search, `heat-${index}`).svg}
     </div>
     ${heatMapTable(search)}`;
+}
+
+function block({ name, layers }: RemovedBlock): Markup {
+  return html`<h3>${name}</h3>
+    <p>Removed at once, without a search. Layers bear their original numbers, from 0.</p>
+    <p><strong>Removed: ${layers.join(', ') || 'none'}.</strong></p>`;
 }
 
 function tradeOffs(data: ReportData): Content {
@@ -94,7 +100,10 @@ export function renderReport(data: ReportData): string {
     section('results', 'Results', resultTables(data)),
     section('trade-off', 'Quality against size', tradeOffs(data)),
     section('accounting', 'Accounting', accounting(data)),
-    section('importance', 'Importance of layers', data.importance.map(importance)),
+    section('importance', 'Importance of layers', [
+      ...data.importance.map(importance),
+      ...(data.blocks ?? []).map(block),
+    ]),
     section('training', 'Training', curves(data)),
     section('examples', 'Examples', exampleTables(data)),
     section('protocol', 'Protocol', data.protocol.splits.length > 0 && protocolTable(data)),

@@ -22,11 +22,20 @@ export interface ReportData {
   readonly constantAnswers: readonly ConstantAnswer[];
   /** One layer search, or one for each language. */
   readonly importance: readonly ImportanceSearch[];
+  /** Layers that went without a search. */
+  readonly blocks?: readonly RemovedBlock[];
   /** One for each training stage, the teacher's own log included. */
   readonly curves: readonly TrainingCurve[];
   /** More than are shown may be given: the report picks some that differ and some that agree. */
   readonly examples: readonly TranslationExample[];
   readonly protocol: Protocol;
+}
+
+/** Neighbouring decoder layers that were removed at once, because of where they lie. */
+export interface RemovedBlock {
+  readonly name: string;
+  /** By their number in the teacher, from 0. */
+  readonly layers: readonly number[];
 }
 
 /** The recipe that was followed. */

@@ -39,6 +39,9 @@ test('a block in the middle in place of a search', async () => {
   expect(made).toContain('pruned');
   expect(layersOf(result.student)).toBe(2);
   expect(result.report.importance).toEqual([]);
+  // Which layers they were is told nowhere else.
+  expect(result.report.blocks).toEqual([{ name: 'The block in the middle', layers: [1, 2, 3] }]);
+  expect(readFileSync(result.reportPath, 'utf8')).toContain('Removed: 1, 2, 3.');
   expect(result.report.protocol.splits[1]).toMatchObject({ name: 'dev', selects: false });
 });
 
