@@ -1,5 +1,10 @@
 /** The search for layers that a task does not need: one step of the method by itself. */
-import { searchLayers, type Criterion, type ImportanceResult } from '../../compress';
+import {
+  CompressionError,
+  searchLayers,
+  type Criterion,
+  type ImportanceResult,
+} from '../../compress';
 import { prepareFile, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
@@ -30,6 +35,13 @@ export async function searchCheckpoint(
   output: string,
   options: SearchOptions,
 ): Promise<ImportanceResult> {
+  if (typeof options.criterion !== 'string') {
+    // The trace could not tell it from another one.
+    throw new CompressionError(
+      'searchCheckpoint: criterion: takes a name (chrf++, chrf, bleu, loss); for a function of your ' +
+        'own call compress.searchLayers with a fingerprint that names it',
+    );
+  }
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
