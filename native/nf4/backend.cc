@@ -130,10 +130,30 @@ void write(const float* values, const at::Tensor& out) {
 
 }  // namespace
 
+namespace {
+
+// Rows of bfloat16 by panels of decoded weights.
+bool byPanels(const at::Tensor& rows, const Weight& weight, const std::optional<at::Tensor>& bias,
+              bool backward, const at::Tensor& out) {
+  const int64_t inFeatures = backward ? out.size(1) : rows.size(1);
+  if (rows.scalar_type() != at::kBFloat16) return false;
+  if (!cpu::multipliesByPanels(weight.blockSize, inFeatures, backward)) return false;
+  const at::Tensor contiguous = rows.contiguous();
+  const Values offset = bias ? Values(bias->contiguous()) : Values();
+  const auto* values = reinterpret_cast<const uint16_t*>(contiguous.const_data_ptr<at::BFloat16>());
+  cpu::panelLinear(values, rows.size(0), weight.packed.const_data_ptr<uint8_t>(), weight.scales(),
+                   weight.blockSize, backward ? rows.size(1) : out.size(1), inFeatures, backward,
+                   offset.get(), reinterpret_cast<uint16_t*>(out.mutable_data_ptr<at::BFloat16>()));
+  return true;
+}
+
+}  // namespace
+
 bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::Tensor>& bias,
             at::Tensor out) {
   PARE_ON_CUDA(x.device(), linear(x, weight, bias, out))
   requireCpu(x.device());
+  if (x.size(0) > kMaxSmallBatch && byPanels(x, weight, bias, false, out)) return true;
   if (x.size(0) > cpu::path().mostRows) return false;
   // One row or two in bfloat16 become float32: reading the weights takes longer. More are
   // multiplied in bfloat16, as in tiles.
@@ -155,7 +175,8 @@ bool linear(const at::Tensor& x, const Weight& weight, const std::optional<at::T
 
 bool linearBackward(const at::Tensor& gradOutput, const Weight& weight, at::Tensor out) {
   PARE_ON_CUDA(out.device(), linearBackward(gradOutput, weight, out))
-  return false;
+  requireCpu(out.device());
+  return byPanels(gradOutput, weight, std::nullopt, true, out);
 }
 
 }  // namespace pare::nf4::backend

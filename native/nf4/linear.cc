@@ -1,6 +1,7 @@
 // The products with a packed matrix, the same for every device. A large matrix is decoded a tile at
 // a time into a buffer of bounded size and never exists whole; each tile fills columns of the
-// result of its own, so that nothing is summed across tiles in a low precision.
+// result of its own, so that nothing is summed across tiles in a low precision. A backend that has
+// a better way comes first.
 #include <algorithm>
 
 #include "../ops/linear.h"
@@ -40,7 +41,10 @@ static void forwardByTiles(const Tensor& x, const Weight& weight, int64_t outFea
                            int64_t inFeatures, const std::optional<Tensor>& bias,
                            const Tensor& out) {
   const int64_t fitting = backend::tileSize(x.device(), x.scalar_type()) / inFeatures;
-  const int64_t rows = std::clamp<int64_t>(roundDown(fitting), 1, outFeatures);
+  // Not fewer rows than 64, as far as four times the best size allows: oneDNN's products ran at 95
+  // GFLOP/s a core with tiles of 64 rows of 11008 values, at 81 with the 47 that fit.
+  const int64_t least = std::min<int64_t>(64, 4 * fitting);
+  const int64_t rows = std::clamp<int64_t>(std::max(roundDown(fitting), least), 1, outFeatures);
   Tiles tiles(weight, inFeatures, x.scalar_type(), rows, inFeatures);
   for (int64_t row = 0; row < outFeatures; row += rows) {
     const int64_t count = std::min(rows, outFeatures - row);

@@ -84,6 +84,33 @@ describe('against the dense product of the decoded weight', () => {
     });
   });
 
+  // In bfloat16, where the processor multiplies that: columns beyond the last whole strip, rows whose
+  // blocks end within others, and more rows than are put in order at a time.
+  test.each([
+    { shape: [130, 1280], batch: 21, blockSize: 64 },
+    { shape: [77, 640], batch: 40, blockSize: 512 },
+    { shape: [65, 192], batch: 30, blockSize: 128 },
+    { shape: [200, 8192], batch: 431, blockSize: 64 },
+  ] as const)('in bfloat16, $shape at batch $batch, blocks of $blockSize', (c) => {
+    scope(() => {
+      const generator = new Generator(7);
+      const { packed, quantState } = quantizeNf4(randn([...c.shape], { generator }), c);
+      const dense = dequantizeNf4(packed, quantState);
+      const x = randn([c.batch, c.shape[1]], { generator }).to('bfloat16');
+      const gradient = randn([c.batch, c.shape[0]], { generator }).to('bfloat16');
+      const bias = randn([c.shape[0]], { generator });
+      const leaf = x.detach();
+      leaf.requiresGrad = true;
+      const y = matmul4bit(leaf, packed, quantState, bias.to('bfloat16'));
+      const expected = F.linear(x.to('float32'), dense, bias.to('bfloat16').to('float32'));
+      // Weights and results are rounded to 8 bits.
+      expect(relativeError(y, expected.toArray())).toBeLessThan(8e-3);
+      backward(y, gradient);
+      const wanted = gradient.to('float32').matmul(dense);
+      expect(relativeError(leaf.grad!, wanted.toArray())).toBeLessThan(8e-3);
+    });
+  });
+
   test('any number of leading dimensions, and a transposed input', () => {
     scope(() => {
       const { packed, quantState } = quantizeNf4(valuesTensor([24, 64], 'float32', 1));

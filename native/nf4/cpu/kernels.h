@@ -33,4 +33,13 @@ void smallBatchLinear(const void* x, Float type, int64_t batch, const uint8_t* p
                       const Scales& scales, int64_t blockSize, int64_t outFeatures,
                       int64_t inFeatures, const float* bias, float* out);
 
+// Whether panelLinear takes a matrix of these sizes.
+bool multipliesByPanels(int64_t blockSize, int64_t inFeatures, bool backward);
+
+// out = x W^T + bias, or x W where `backward`, W [outFeatures, inFeatures], for any number of rows
+// of bfloat16; `bias` may be null.
+void panelLinear(const uint16_t* x, int64_t rows, const uint8_t* packed, const Scales& scales,
+                 int64_t blockSize, int64_t outFeatures, int64_t inFeatures, bool backward,
+                 const float* bias, uint16_t* out);
+
 }  // namespace pare::nf4::cpu

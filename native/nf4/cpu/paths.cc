@@ -24,6 +24,7 @@ static std::vector<Path> supportedPaths() {
       Path path = kAvx512;
       path.name = "avx512bf16";
       path.multiplyBFloat16 = multiplyBFloat16;
+      path.panels = &kPanels;
       paths.push_back(path);
     }
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../scales.h"
+#include "panels.h"
 
 namespace pare::nf4::cpu {
 
@@ -51,6 +52,9 @@ struct Path {
   // The same for x of bfloat16, always arranged, with twice the lanes; null where the processor
   // does not multiply those. Then the tiles of decoded weights are of bfloat16, too.
   void (*multiplyBFloat16)(const Product& product, int64_t begin, int64_t end);
+  // Products of more rows of bfloat16, and those of gradients; null where the processor does not
+  // multiply those.
+  const Panels* panels = nullptr;
 };
 
 // The reference for all others.
@@ -63,6 +67,7 @@ float quantizeBlock(const void* values, Float type, int64_t count, bool ragged, 
 extern const Path kAvx2;
 extern const Path kAvx512;
 void multiplyBFloat16(const Product& product, int64_t begin, int64_t end);
+extern const Panels kPanels;
 #endif
 #ifdef PARE_NF4_ARM64
 extern const Path kNeon;
