@@ -114,6 +114,8 @@ struct Vector {
   using Floats = __m512;
   using Weights = __m512;
   using Codes = __m512i;
+  static constexpr int kLookup = 1;
+  static constexpr int columnsFor(int batch) { return batch <= 2 ? 4 : batch <= 4 ? 2 : 1; }
 
   static Floats zero() { return _mm512_setzero_ps(); }
   static Floats load(const float* values) { return _mm512_loadu_ps(values); }
@@ -122,10 +124,10 @@ struct Vector {
   static float sum(Floats values) { return _mm512_reduce_add_ps(values); }
   static Codes loadCodes(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
 
-  // The values of the codes at bit `Shift` of every lane; a permutation reads the low 4 bits only.
-  template <int Shift>
-  static Floats lookup(Codes codes) {
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(codes, Shift), codebookVector());
+  // The values of code `Code` of every lane; a permutation reads the low 4 bits only.
+  template <int Code>
+  static void lookup(Codes codes, Weights (&weights)[1]) {
+    weights[0] = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, shiftOf(Code)), codebookVector());
   }
 
   using Spread = cpu::Spread;
@@ -144,7 +146,13 @@ static void multiply(const Product& product, int64_t begin, int64_t end) {
   (product.arranged ? multiplyArranged : multiplyInOrder)(product, begin, end);
 }
 
-constinit const Path kAvx512 = {"avx512", quantizeBlocks, dequantize, multiply,
-                                32,       Vector::kLanes, nullptr};
+constinit const Path kAvx512 = {"avx512",
+                                quantizeBlocks,
+                                dequantize,
+                                multiply,
+                                32,
+                                Vector::kLanes,
+                                shiftedOrder<Vector::kCodesPerLane>,
+                                nullptr};
 
 }  // namespace pare::nf4::cpu

@@ -12,6 +12,10 @@ struct Vector {
   using Floats = __m512;
   using Weights = __m512bh;
   using Codes = __m512i;
+  static constexpr int kLookup = 1;
+  // Products of two values at once wait for x, so that two columns are better even where a group's
+  // sums go to memory.
+  static constexpr int columnsFor(int batch) { return batch <= 2 ? 4 : 2; }
 
   static Floats zero() { return _mm512_setzero_ps(); }
   static Weights load(const X* values) {
@@ -28,12 +32,12 @@ struct Vector {
     return _mm512_broadcast_i64x4(book);
   }
 
-  // The values of the codes at bit `Shift` of every lane; a permutation reads the low 5 bits only,
-  // and the table is there twice.
-  template <int Shift>
-  static Weights lookup(Codes codes) {
-    return reinterpret_cast<Weights>(
-        _mm512_permutexvar_epi16(_mm512_srli_epi16(codes, Shift), table()));
+  // The values of code `Code` of every lane; a permutation reads the low 5 bits only, and the table
+  // is there twice.
+  template <int Code>
+  static void lookup(Codes codes, Weights (&weights)[1]) {
+    weights[0] = reinterpret_cast<Weights>(
+        _mm512_permutexvar_epi16(_mm512_srli_epi16(codes, shiftOf(Code)), table()));
   }
 
   using Spread = cpu::Spread;

@@ -2,10 +2,9 @@
 // a file that is compiled for an instruction set defines `Vector` and includes this. All of it has
 // internal linkage, so that no function compiled for one processor is used on another.
 //
-// Codes are never put in the order of the weights. A vector of them is shifted by 4 bits at a time;
-// each shift leaves one code at the bottom of every lane, where a permutation of the codebook finds
-// its value, and x has been put in that order once (see `arranged`). Each block's sum is multiplied
-// by its absmax.
+// Codes are never put in the order of the weights: `Vector::lookup` gives the values of a vector of
+// them, kLookup vectors at a time, in the order in which that is cheapest, and x has been put in
+// that order once (see `arranged`). Each block's sum is multiplied by its absmax.
 #pragma once
 
 #include "paths.h"
@@ -22,9 +21,6 @@ constexpr int64_t kMaxChunk = 12288;    // values of a row
 constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
 constexpr int64_t kAhead = 4096;        // bytes
 constexpr int64_t kMaxScales = kMaxChunk / kMinBlockSize;
-
-// The bits to shift a lane by, little-endian: the first of two codes is in the high half of a byte.
-constexpr int shiftOf(int code) { return code * 4 ^ 4; }
 
 template <int Batch>
 using Sums = typename Vector::Floats[Batch];
@@ -51,24 +47,29 @@ inline const float* scalesFrom(const Scales& scales, const Setting& setting, int
   return decoded;
 }
 
-template <int Batch, int Columns, int Code>
-inline __attribute__((always_inline)) void addCode(const typename Vector::Codes (&codes)[Columns],
-                                                   const X* x, int64_t stride,
-                                                   Sums<Batch> (&sums)[Columns]) {
-  typename Vector::Weights weights[Columns];
+// From vector `First` of a group's weights on.
+template <int Batch, int Columns, int First>
+inline __attribute__((always_inline)) void addCodes(const typename Vector::Codes (&codes)[Columns],
+                                                    const X* x, int64_t stride,
+                                                    Sums<Batch> (&sums)[Columns]) {
+  constexpr int kLookup = Vector::kLookup;
+  typename Vector::Weights weights[Columns][kLookup];
 #pragma GCC unroll 8
-  for (int c = 0; c < Columns; c++) weights[c] = Vector::template lookup<shiftOf(Code)>(codes[c]);
+  for (int c = 0; c < Columns; c++) Vector::template lookup<First>(codes[c], weights[c]);
 #pragma GCC unroll 8
   for (int m = 0; m < Batch; m++) {
-    const auto values = Vector::load(x + m * stride + Code * Vector::kLanes);
 #pragma GCC unroll 8
-    for (int c = 0; c < Columns; c++) {
-      sums[c][m] = Code == 0 ? Vector::multiply(weights[c], values)
-                             : Vector::multiplyAdd(weights[c], values, sums[c][m]);
+    for (int i = 0; i < kLookup; i++) {
+      const auto values = Vector::load(x + m * stride + (First + i) * Vector::kLanes);
+#pragma GCC unroll 8
+      for (int c = 0; c < Columns; c++) {
+        sums[c][m] = First + i == 0 ? Vector::multiply(weights[c][i], values)
+                                    : Vector::multiplyAdd(weights[c][i], values, sums[c][m]);
+      }
     }
   }
-  if constexpr (Code + 1 < Vector::kCodesPerLane) {
-    addCode<Batch, Columns, Code + 1>(codes, x, stride, sums);
+  if constexpr (First + kLookup < Vector::kCodesPerLane) {
+    addCodes<Batch, Columns, First + kLookup>(codes, x, stride, sums);
   }
 }
 
@@ -92,8 +93,7 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
     // Whole columns' blocks follow each other: fewer and longer calls.
     const bool together = setting.wholeBlocks && count == p.inFeatures;
     if (!together) {
-      scales[c] = scalesFrom(p.scales, setting, firstBlock, blocks,
-                             decoded + c * (kMaxScales + 1));
+      scales[c] = scalesFrom(p.scales, setting, firstBlock, blocks, decoded + c * (kMaxScales + 1));
     } else if (c == 0) {
       scales[0] = scalesFrom(p.scales, setting, firstBlock, Columns * blocks, decoded);
     } else {
@@ -122,7 +122,7 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
       __builtin_prefetch(bytes[c] + done / 2 + ahead);
       codes[c] = Vector::loadCodes(bytes[c] + done / 2);
     }
-    addCode<Batch, Columns, 0>(codes, x + done, p.inFeatures, sums);
+    addCodes<Batch, Columns, 0>(codes, x + done, p.inFeatures, sums);
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; c++) {
       const auto scale = setting.spread(scales[c] + ((offsets[c] + done) >> blockShift));
@@ -141,10 +141,8 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
 
 template <int Batch>
 void multiplyRows(const Product& p, int64_t begin, int64_t end) {
-  // As many columns together as there are registers for their sums. Products of two values at once
-  // wait for x, so that there two columns are better even where a group's sums go to memory.
-  constexpr bool kPairs = sizeof(X) == 2;
-  constexpr int kTogether = Batch <= 2 ? 4 : Batch <= 4 || kPairs ? 2 : 1;
+  // As many columns together as there are registers for their sums.
+  constexpr int kTogether = Vector::columnsFor(Batch);
   const Setting setting(p);
   const int64_t chunk =
       Batch <= 2 ? kMaxChunk / kGroup * kGroup

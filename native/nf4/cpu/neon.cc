@@ -175,6 +175,8 @@ struct Vector {
   using Floats = float32x4_t;
   using Weights = float32x4_t;
   using Codes = uint32x4_t;
+  static constexpr int kLookup = 1;
+  static constexpr int columnsFor(int batch) { return batch <= 2 ? 4 : batch <= 4 ? 2 : 1; }
 
   static Floats zero() { return vdupq_n_f32(0); }
   static Floats load(const float* values) { return vld1q_f32(values); }
@@ -183,17 +185,17 @@ struct Vector {
   static float sum(Floats values) { return vaddvq_f32(values); }
   static Codes loadCodes(const uint8_t* bytes) { return vreinterpretq_u32_u8(vld1q_u8(bytes)); }
 
-  // The values of the codes at bit `Shift` of every lane: the table's bytes 4 code to 4 code + 3.
-  template <int Shift>
-  static Floats lookup(Codes codes) {
+  // The values of code `Code` of every lane: the table's bytes 4 code to 4 code + 3.
+  template <int Code>
+  static void lookup(Codes codes, Weights (&weights)[1]) {
     const Table book = codebookTable();
     const uint8x16x4_t bytes = {
         {vreinterpretq_u8_f32(book.values[0]), vreinterpretq_u8_f32(book.values[1]),
          vreinterpretq_u8_f32(book.values[2]), vreinterpretq_u8_f32(book.values[3])}};
-    if constexpr (Shift > 0) codes = vshrq_n_u32(codes, Shift);
+    if constexpr (shiftOf(Code) > 0) codes = vshrq_n_u32(codes, shiftOf(Code));
     const uint32x4_t low = vandq_u32(codes, vdupq_n_u32(15));
     const uint32x4_t first = vmlaq_n_u32(vdupq_n_u32(0x03020100), low, 0x04040404);
-    return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(first)));
+    weights[0] = vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(first)));
   }
 
   // A group is one block or part of one.
@@ -223,7 +225,13 @@ static void multiply(const Product& product, int64_t begin, int64_t end) {
   (product.arranged ? multiplyArranged : multiplyInOrder)(product, begin, end);
 }
 
-constinit const Path kNeon = {"neon",         quantizeBlocks, dequantize, multiply,
-                              kMaxSmallBatch, Vector::kLanes, nullptr};
+constinit const Path kNeon = {"neon",
+                              quantizeBlocks,
+                              dequantize,
+                              multiply,
+                              kMaxSmallBatch,
+                              Vector::kLanes,
+                              shiftedOrder<Vector::kCodesPerLane>,
+                              nullptr};
 
 }  // namespace pare::nf4::cpu

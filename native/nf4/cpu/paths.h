@@ -29,10 +29,23 @@ struct Product {
   float* out;         // [batch, outFeatures]
 };
 
-// A vector is loaded with several codes in each lane and shifted by one code at a time: a lane of
-// 32 bits gives the values 0, 8, 16, ... of the group, then 1, 9, 17, ... `arranged` says that x is
-// in this order, too: value `code` of lane `lane` of a group is at [code][lane].
+// A vector is loaded with several codes in each lane and gives as many vectors of values.
+// `arranged` says that x is in the order of these, too: [vector][lane] of a group.
 constexpr int codesPerLane(Float type) { return 2 * static_cast<int>(sizeOf(type)); }
+
+// Where in the group a value stands.
+using Order = int (*)(int vector, int lane);
+
+// The order where a vector of codes is shifted by one code at a time, which leaves one at the
+// bottom of every lane: a lane of 32 bits gives the values 0, 8, 16, ... of the group, then 1, 9,
+// 17, ...
+template <int CodesPerLane>
+constexpr int shiftedOrder(int vector, int lane) {
+  return lane * CodesPerLane + vector;
+}
+
+// The bits to shift a lane by, little-endian: the first of two codes is in the high half of a byte.
+constexpr int shiftOf(int code) { return code * 4 ^ 4; }
 
 struct Path {
   const char* name;
@@ -49,6 +62,7 @@ struct Path {
   int64_t mostRows;
   // Of the vectors of x's type that read codes; 0 if x is never to be arranged.
   int lanes;
+  Order order;  // of x; null where it is never arranged
   // The same for x of bfloat16, always arranged, with twice the lanes; null where the processor
   // does not multiply those. Then the tiles of decoded weights are of bfloat16, too.
   void (*multiplyBFloat16)(const Product& product, int64_t begin, int64_t end);

@@ -158,6 +158,6 @@ float quantizeBlock(const void* source, Float type, int64_t count, bool ragged, 
 }
 
 constinit const Path kPortable = {"portable", quantizeBlocks, dequantize, multiply, kMaxSmallBatch,
-                                  0,          nullptr};
+                                  0,          nullptr,        nullptr};
 
 }  // namespace pare::nf4::cpu

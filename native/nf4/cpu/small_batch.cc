@@ -2,22 +2,21 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "kernels.h"
 
 namespace pare::nf4::cpu {
 
-// Puts groups of x in the order in which vectors of `lanes` lanes read codes.
+// Puts groups of x in the order in which vectors of `lanes` lanes give weights.
 template <typename T>
-static void arrange(const T* x, int64_t count, int lanes, int codes, T* arranged) {
+static void arrange(const T* x, int64_t count, int lanes, int codes, Order order, T* arranged) {
   const int64_t group = lanes * codes;
+  std::vector<int32_t> from(group);
+  for (int i = 0; i < group; i++) from[i] = order(i / lanes, i % lanes);
   at::parallel_for(0, count / group, 256, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin * group; first < end * group; first += group) {
-      for (int code = 0; code < codes; code++) {
-        for (int lane = 0; lane < lanes; lane++) {
-          arranged[first + code * lanes + lane] = x[first + lane * codes + code];
-        }
-      }
+      for (int64_t i = 0; i < group; i++) arranged[first + i] = x[first + from[i]];
     }
   });
 }
@@ -45,9 +44,9 @@ void smallBatchLinear(const void* x, Float type, int64_t batch, const uint8_t* p
     std::align(64, bytes, aligned, space);
     if (half) {
       arrange(static_cast<const uint16_t*>(x), batch * inFeatures, lanes, codes,
-              static_cast<uint16_t*>(aligned));
+              shiftedOrder<codesPerLane(Float::kBFloat16)>, static_cast<uint16_t*>(aligned));
     } else {
-      arrange(static_cast<const float*>(x), batch * inFeatures, lanes, codes,
+      arrange(static_cast<const float*>(x), batch * inFeatures, lanes, codes, kernels.order,
               static_cast<float*>(aligned));
     }
     all.x = aligned;
