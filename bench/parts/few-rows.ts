@@ -222,7 +222,7 @@ function manyRows(): void {
     });
   }
   table(
-    `Many rows, tile by tile (${paths.at(-1)!})`,
+    `Many rows, panel by panel (${paths.at(-1)!})`,
     [
       ...['weight', 'rows', 'dtype', 'libtorch ms', 'NF4 ms', 'speed of libtorch'],
       ...['libtorch backward ms', 'NF4 backward ms', 'speed of libtorch'],
@@ -279,12 +279,13 @@ print(
   '## NF4 kernels beside libtorch',
   'Straight from packed weights in memory, more of them than a cache holds. Goals for one to eight ' +
     'rows: 75 % of the read bandwidth measured in the same run, 3.5 times libtorch’s bfloat16 product ' +
-    'of the decoded matrix; for more, tile by tile: 90 % of libtorch’s speed on a decoded matrix; ' +
+    'of the decoded matrix; for more, panel by panel: 90 % of libtorch’s speed on a decoded matrix; ' +
     'decoding at the speed of writing.',
   '- Above about 43 GB/s at one row the cores’ decoding is the limit, not the memory: each code costs ' +
     'a shift, a permutation and a product.\n' +
-    '- Four and eight rows multiply in bfloat16 with the weights rounded to it (`avx512bf16`); at ' +
-    'eight, the products themselves (two a cycle) take as long as the memory would.\n' +
+    '- Four and eight rows multiply in bfloat16 with the weights rounded to it (`avx512bf16`); on ' +
+    'a Zen 5, which begins two products a cycle, those of eight rows take 1.8 times as long as the ' +
+    'memory would, on a Zen 4 twice that (see “Where few rows of bfloat16 end”).\n' +
     '- AVX2 has no permutation of 16 floats; its decoding is the limit at one row already.\n' +
     '- Decoding through the API writes fresh pages, which the kernel clears first: half of the time.',
   `${machine(`libtorch ${torchVersion()}`, `Node ${process.versions.node}`)}; ${rounds} rounds`,
