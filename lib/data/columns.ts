@@ -92,7 +92,7 @@ export function findColumns(
     const near = customary[key].flatMap((name) => nearName(name, all) ?? [])[0];
     throw new CorpusError(
       `${where} has no column for ${key} (${customary[key].join(', ')}); it has ${list}: ` +
-        `say which with columns.${key}${near === undefined ? '' : `, perhaps ${near}`}`,
+        `say which with columns.${key} (--columns ${key}=NAME)${near === undefined ? '' : `, perhaps ${near}`}`,
     );
   };
   const source = pair?.source ?? 'en';
@@ -143,7 +143,7 @@ function translationsOf(
   if (found.size > 0) return found;
   throw new CorpusError(
     `${where}: which column holds the translations into which language? It has ${list}: ` +
-      'say it with columns.translations, such as { de: translation }',
+      'say it with columns.translations, such as { de: translation } (--columns de=translation)',
   );
 }
 

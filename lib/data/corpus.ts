@@ -9,7 +9,7 @@ import { CorpusError } from './error';
 import { fetchDataset, parseDatasetName, type HubOptions } from './hub';
 import { openManifests } from './manifest';
 import { openParquet } from './parquet';
-import { findSplits, type SplitFiles } from './split-files';
+import { findSplits, findTables, type SplitFiles } from './split-files';
 
 /** One thing that is said, with its translations. */
 export interface Utterance {
@@ -136,6 +136,14 @@ function openFolder(
   if (existsSync(join(dir, 'corpus.json'))) return openDescribed(dir);
   const files = findSplits(dir, config);
   if (files.length === 0) {
+    const nameless = findTables(dir);
+    if (nameless.length > 0) {
+      throw new CorpusError(
+        `${dir}: ${nameless.join(', ')} ${nameless.length === 1 ? 'names' : 'name'} no split that is ` +
+          'known (train, dev, validation, test …); call the file so, or put all rows into ' +
+          'manifest.jsonl, manifest.tsv or manifest.csv with a column split',
+      );
+    }
     throw new CorpusError(
       `${dir} has no corpus.json, no manifest (train.tsv, metadata.jsonl …) and no Parquet files; ` +
         'is it the folder of a corpus?',

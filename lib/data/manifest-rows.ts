@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
 import { parse as parseCsv } from 'csv-parse';
 import { fileError } from '../files';
 import { CorpusError } from './error';
@@ -28,19 +29,36 @@ export async function* manifestRows(path: string): AsyncGenerator<ManifestRow, v
   }
 }
 
+/** Other encodings would be read as text with holes, and be trained on. */
+async function* decoded(path: string): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  try {
+    for await (const chunk of createReadStream(path)) {
+      yield decoder.decode(chunk as Uint8Array, { stream: true });
+    }
+    yield decoder.decode();
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== 'ERR_ENCODING_INVALID_ENCODED_DATA') throw cause;
+    throw new CorpusError(`${path} is not UTF-8; convert it`, { cause });
+  }
+}
+
 async function* lines(path: string): AsyncGenerator<{ text: string; line: number }, void> {
-  const input = createReadStream(path, 'utf8');
+  const input = Readable.from(decoded(path));
   // A reader's own loop does not hear of the stream's errors.
   const failed = new Promise<never>((_, reject) => input.once('error', reject));
   failed.catch(() => undefined);
   const reader = createInterface({ input, crlfDelay: Infinity })[Symbol.asyncIterator]();
   let line = 0;
-  for (;;) {
-    const next = await Promise.race([reader.next(), failed]);
-    if (next.done) return;
-    const text = line === 0 ? next.value.replace(/^\uFEFF/, '') : next.value;
-    line++;
-    if (text.trim() !== '') yield { text, line };
+  try {
+    for (;;) {
+      const next = await Promise.race([reader.next(), failed]);
+      if (next.done) return;
+      line++;
+      if (next.value.trim() !== '') yield { text: next.value, line };
+    }
+  } finally {
+    input.destroy();
   }
 }
 
@@ -73,7 +91,7 @@ async function* readTsv(path: string): AsyncGenerator<ManifestRow, void> {
     } else {
       throw new CorpusError(
         `${path} line ${line} has ${fields.length} fields, the first line names ${names.length}; ` +
-          'a text must have no tab',
+          `${fields.length < names.length ? 'add what is missing' : 'a text must have no tab'}`,
       );
     }
   }
@@ -81,7 +99,7 @@ async function* readTsv(path: string): AsyncGenerator<ManifestRow, void> {
 
 async function* readCsv(path: string): AsyncGenerator<ManifestRow, void> {
   const parser = parseCsv({ bom: true, columns: true, info: true, skip_empty_lines: true });
-  const input = createReadStream(path);
+  const input = Readable.from(decoded(path));
   input.once('error', (error) => parser.destroy(error));
   try {
     for await (const found of input.pipe(parser)) {
@@ -94,7 +112,10 @@ async function* readCsv(path: string): AsyncGenerator<ManifestRow, void> {
   } catch (cause) {
     if (!(cause as { code?: string }).code?.startsWith('CSV_')) throw cause;
     const reason = (cause as Error).message.replace(/\.?$/, '');
-    throw new CorpusError(`${path} is not valid CSV: ${reason}; write it anew`, { cause });
+    const remedy = reason.includes('columns length is 1,')
+      ? 'separate its columns by commas'
+      : 'write it anew';
+    throw new CorpusError(`${path} is not valid CSV: ${reason}; ${remedy}`, { cause });
   } finally {
     input.destroy();
   }

@@ -23,7 +23,9 @@ export async function openManifests(
   files: readonly SplitFiles[],
   names: ColumnNames,
 ): Promise<Corpus> {
-  const all = await Promise.all(files.map((file) => openManifest(dir, file, names)));
+  const all = await Promise.all(
+    files.map((file) => openManifest(dir, file, names, splitByFolder(file, files))),
+  );
   const { columns } = all.find((manifest) => manifest.columns !== undefined) ?? {};
   if (columns === undefined) {
     const paths = files.map(({ path }) => path).join(', ');
@@ -53,6 +55,18 @@ export async function openManifests(
   };
 }
 
+/**
+ * The split of rows that do not say theirs, in a file whose name does not: where manifests lie in
+ * several folders, the folder's name, so that what is held out is never among the rest.
+ */
+function splitByFolder({ path }: SplitFiles, files: readonly SplitFiles[]): string {
+  const folders = files
+    .filter(({ split }) => split === undefined)
+    .map((file) => dirname(file.path));
+  const folder = dirname(path);
+  return folder === '.' || new Set(folders).size < 2 ? 'train' : basename(folder);
+}
+
 interface Manifest {
   /** Relative to the corpus. */
   path: string;
@@ -66,6 +80,7 @@ async function openManifest(
   dir: string,
   { path, split }: SplitFiles,
   names: ColumnNames,
+  fallback: string,
 ): Promise<Manifest> {
   const full = join(dir, path);
   let columns: Columns | undefined;
@@ -75,7 +90,7 @@ async function openManifest(
     const told = columns!.split && valueAt(row, columns!.split);
     if (typeof told === 'string' && told !== '') return told;
     const first = String(valueAt(row, columns!.audio) as string).split('/')[0]!;
-    return /^(train|dev|valid|val|test|eval)/.test(first) ? first : 'train';
+    return /^(train|dev|valid|val|test|eval)/.test(first) ? first : fallback;
   };
   for await (const { values } of manifestRows(full)) {
     const there = Object.entries(values).map(([name, value]) => ({ name, parts: partsOf(value) }));

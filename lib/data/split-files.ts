@@ -27,6 +27,14 @@ export function findSplits(dir: string, config: string | undefined): SplitFiles[
   return chooseSplits(listFiles(dir, 4), readmeOf(dir), config, dir);
 }
 
+/** The tables at the top of a folder, whatever their names say; a few of them. */
+export function findTables(dir: string): string[] {
+  return listFiles(dir, 1)
+    .filter((path) => manifestKinds.includes(extname(path).toLowerCase()))
+    .sort()
+    .slice(0, 4);
+}
+
 /** {@link findSplits} of a list of paths, and of the README's text. */
 export function chooseSplits(
   paths: readonly string[],

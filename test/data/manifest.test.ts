@@ -96,6 +96,23 @@ describe('forms', () => {
     expect((await read('odd', { columns })).map(({ audio }) => audio)).toEqual(['train/a.wav']);
   });
 
+  test('folders with names of one’s own are splits of their own, never one', async () => {
+    put('learn/a.wav', wav(3));
+    put('learn/metadata.csv', 'file_name,text,translation_de\na.wav,one,eins\n');
+    put('held-out/b.wav', wav(4));
+    put('held-out/metadata.csv', 'file_name,text,translation_de\nb.wav,two,zwei\n');
+    const corpus = await openCorpus(dir);
+    expect(Object.keys(corpus.description.splits)).toEqual(['held-out', 'learn']);
+    expect((await corpus.read('learn')).map(({ text }) => text)).toEqual(['one']);
+    expect((await corpus.read('held-out')).map(({ text }) => text)).toEqual(['two']);
+  });
+
+  test('a manifest in one folder of another name is all of the corpus', async () => {
+    put('data/a.wav', wav(3));
+    put('data/metadata.csv', 'file_name,text,translation_de\na.wav,one,eins\n');
+    expect(await read('train')).toHaveLength(1);
+  });
+
   test('a README’s configurations choose among files', async () => {
     put('a.wav', wav(1));
     for (const name of ['x', 'y']) put(`${name}/rows.tsv`, `path\ttext\tt\n../a.wav\t${name}\tt\n`);
@@ -151,7 +168,7 @@ describe('what is wrong', () => {
     [
       'a missing column',
       'path\tsentense\ttranslation_de\na.wav\tx\ty\n',
-      /no column for text .*; it has path, sentense, translation_de: say which with columns\.text, perhaps sentense$/,
+      /no column for text .*; it has path, sentense, translation_de: say which with columns\.text \(--columns text=NAME\), perhaps sentense$/,
     ],
     [
       'no translations',
@@ -198,6 +215,28 @@ describe('what is wrong', () => {
     put('dev.tsv', header);
     expect(await read('dev')).toEqual([]);
     await says(read('tran'), /has no split 'tran'; it has dev, train; is it train\?/);
+  });
+
+  test('names that say no split, with what would', async () => {
+    put('learn.tsv', 'path\tsentence\ttranslation_de\na.wav\tone\teins\n');
+    put('mine.csv', 'path,sentence,translation_de\na.wav,one,eins\n');
+    await says(openCorpus(dir), /: learn\.tsv, mine\.csv name no split .*a column split$/);
+  });
+
+  test.each(['train.tsv', 'train.csv', 'train.jsonl'])('%s in another encoding', async (name) => {
+    const row = '{"path": "a.wav", "text": "one", "translation_de": "M\u00e4rz"}\n';
+    put(name, Buffer.from(row, 'latin1'));
+    await says(openCorpus(dir), new RegExp(`${name} is not UTF-8; convert it$`));
+    put(name, Buffer.from(`\uFEFF${row}`, 'utf16le'));
+    await says(openCorpus(dir), new RegExp(`${name} is not UTF-8; convert it$`));
+  });
+
+  test('CSV with semicolons, TSV with too few fields', async () => {
+    put('train.csv', 'path;sentence\na.wav;one, two\n');
+    await says(openCorpus(dir), /columns length is 1, .*; separate its columns by commas$/);
+    rmSync(join(dir, 'train.csv'));
+    put('train.tsv', 'path\tsentence\ttranslation_de\na.wav\tone\n');
+    await says(openCorpus(dir), /line 2 has 2 fields, .*; add what is missing$/);
   });
 
   test('an id twice, where a column gives them', async () => {
