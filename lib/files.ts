@@ -10,7 +10,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { PareError } from './errors';
 
 /** A file or folder could not be read or written. */
@@ -57,6 +57,33 @@ export function makeFolder(path: string): void {
   makeFolder(path);
 }
 
+/** Whether a path is there and is a device, a pipe or a socket, which a rename would destroy. */
+function isSpecial(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found !== undefined && !found.isFile() && !found.isDirectory();
+}
+
+/**
+ * Tries whether a new file or folder can be made at `path`, before long work on what it shall hold.
+ * Nothing is left behind.
+ * @throws FileError
+ */
+export function checkWritable(path: string): void {
+  try {
+    if (isSpecial(path)) return;
+    if (existsSync(path) && statSync(path).isDirectory()) {
+      throw fileError('write', path, { code: 'EISDIR' });
+    }
+    let folder = dirname(resolve(path));
+    while (!existsSync(folder)) folder = dirname(folder);
+    const probe = temporaryName(join(folder, '.pare'));
+    closeSync(openSync(probe, 'wx'));
+    rmSync(probe);
+  } catch (error) {
+    throw error instanceof PareError ? error : fileError('write', path, error);
+  }
+}
+
 let counter = 0;
 
 /** A name beside `path` for what is not complete yet. */
@@ -95,7 +122,8 @@ export function observeWrites(listener: (path: string, phase: WritePhase) => voi
 
 /**
  * Writes a file whole or not at all: temporary name, fsync, rename. `write` gets a function that
- * appends bytes, so that large files need not be held in memory.
+ * appends bytes, so that large files need not be held in memory. A device or a pipe (`/dev/stdout`)
+ * stays one: it is written as it is.
  * @throws FileError naming the file; nothing is left behind.
  */
 export function writeFileAtomicStream(
@@ -105,13 +133,17 @@ export function writeFileAtomicStream(
   const temporary = temporaryName(path);
   let fd: number | undefined;
   try {
+    if (isSpecial(path)) {
+      writeThrough(path, write);
+      return;
+    }
     makeFolder(dirname(path));
     const file = openSync(temporary, 'wx');
     fd = file;
     observer?.(path, 'opened');
     let phase: WritePhase | undefined = 'part';
     write((chunk) => {
-      for (let at = 0; at < chunk.length;) at += writeSync(file, chunk, at);
+      writeAll(file, chunk);
       if (phase !== undefined) observer?.(path, phase);
       phase = undefined;
     });
@@ -128,26 +160,24 @@ export function writeFileAtomicStream(
   }
 }
 
+function writeThrough(path: string, write: (append: (chunk: Uint8Array) => void) => void): void {
+  const fd = openSync(path, 'w');
+  try {
+    write((chunk) => writeAll(fd, chunk));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeAll(fd: number, chunk: Uint8Array): void {
+  for (let at = 0; at < chunk.length;) at += writeSync(fd, chunk, at);
+}
+
 /** Writes a string or bytes whole or not at all; see {@link writeFileAtomicStream}. */
 export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   writeFileAtomicStream(path, (append) =>
     append(typeof data === 'string' ? Buffer.from(data) : data),
   );
-}
-
-/**
- * Before long work whose result is to be a file: makes the folder that it goes into.
- * @throws FileError naming the file, where there is a folder of its name or none can be made for it
- */
-export function prepareFile(path: string): void {
-  try {
-    makeFolder(dirname(path));
-    if (existsSync(path) && statSync(path).isDirectory()) {
-      throw Object.assign(new Error(), { code: 'EISDIR' });
-    }
-  } catch (error) {
-    throw fileError('write', path, error);
-  }
 }
 
 /** Brings to disk what was written to a file by other means than those above. */

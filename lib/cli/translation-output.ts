@@ -1,8 +1,8 @@
 /** Where translations of recordings go, and as what. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, extname, join, resolve } from 'node:path';
 import { Option } from 'commander';
-import { writeFileAtomic } from '../files';
+import { checkWritable, writeFileAtomic } from '../files';
 import type { RecordingTranslation } from '../qwen2-audio/recordings';
 import { toSrt, toVtt } from '../text/subtitles';
 import { UsageError } from './arguments';
@@ -29,7 +29,10 @@ export class TranslationOutput {
   /** Of each sound file, where its translation goes. */
   readonly #paths: ReadonlyMap<string, string>;
 
-  /** @throws UsageError if two translations would be one file, or a sound file be overwritten */
+  /**
+   * @throws UsageError if two translations would be one file, or a sound file be overwritten;
+   * FileError where none can be written, before anything is translated
+   */
   constructor(
     readonly context: Context,
     readonly files: readonly string[],
@@ -41,6 +44,7 @@ export class TranslationOutput {
       throw new UsageError(`${format} is a file for each recording; add --output with a folder`);
     }
     this.#paths = output === undefined ? new Map() : placesOf(files, output, extensions[format]);
+    for (const path of this.#paths.values()) checkWritable(path);
   }
 
   write(file: string, translation: RecordingTranslation): void {
@@ -113,5 +117,5 @@ function placesOf(
 }
 
 function isExistingFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  return existsSync(path) && statSync(path).isDirectory();
 }

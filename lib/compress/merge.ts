@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { CorpusError, openCorpus, type Corpus, type CorpusSource, type Utterance } from '../data';
+import { checkWritable } from '../files';
 import { baseStateDict, loadAdapter } from '../lora';
 import { account } from '../qwen2-audio/accounting';
 import {
@@ -88,6 +89,7 @@ export async function mergeCheckpoint(
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
+  checkWritable(output);
   const dir = await resolveSource(pathOrHubName, options);
   readConfig(dir); // a folder that is no checkpoint is named as that
   const adapter = adapterOf(dir, options.adapter);

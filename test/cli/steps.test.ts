@@ -136,11 +136,21 @@ test('the same for a program, without a trace of one that fails', async () => {
   });
   await expect(call).rejects.toThrow(`${corpus} has no references in fr; it has de, zh`);
   expect(readdirSync(dir).filter((name) => name.startsWith('none'))).toEqual([]);
-  const training = { batchSize: 8, learningRate: 1e-3, seed: 1 };
-  const below = join(corpus, 'corpus.json', 'below');
-  await expect(
-    finetuneCheckpoint(teacher, below, { corpus, split: 'train', training }),
-  ).rejects.toThrow(`cannot make ${below}.work: a part of the path is a file, not a folder`);
+  const args = ['--corpus', corpus, '--output', at('none'), ...training, '--lora-r', '2'];
+  const targets = await pare('finetune', teacher, ...args, '--lora-targets', 'nothing');
+  expect(targets.stderr).toContain('no linear layer matches');
+  expect(readdirSync(dir).filter((name) => name.startsWith('none'))).toEqual([]);
+});
+
+test.each(['distill', 'finetune'])('%s says at once that it cannot write', async (name) => {
+  writeFileSync(at('a-file'), '');
+  const output = at('a-file', 'output');
+  const args = [name, teacher, '--corpus', corpus, '--output', output, '--limit', '1'];
+  const result = await pare(...args);
+  expect(result).toEqual({
+    ...{ exitCode: 1, stdout: '' },
+    stderr: `pare: cannot write ${output}: a part of the path is a file, not a folder; check the path\n`,
+  });
 });
 
 test('a search by itself; a longer one goes on from it', async () => {

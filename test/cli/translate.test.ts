@@ -382,4 +382,16 @@ describe('pare translate of longer recordings', () => {
     expect(stderr).toContain(message);
     expect(existsSync(path('out'))).toBe(false);
   });
+
+  test('an output that cannot be written is told of before anything is translated', async () => {
+    const output = path('long.mp3/talk.srt');
+    writeFileSync(path('long.mp3'), '');
+    const { exitCode, stderr } = await pare(
+      ...['translate', '--model', 'no-model', '--to', 'German', '--output', output, quiet],
+    );
+    expect(exitCode).toBe(1);
+    expect(stderr).toBe(
+      `pare: cannot write ${output}: a part of the path is a file, not a folder; check the path\n`,
+    );
+  });
 });

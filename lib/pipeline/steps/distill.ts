@@ -9,7 +9,7 @@ import {
   type DistilledTargets,
 } from '../../compress';
 import type { Utterance } from '../../data';
-import { fileError, prepareFile, writeFileAtomic } from '../../files';
+import { checkWritable, fileError, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
 import { progressOf } from '../context';
 import { openModel } from '../models';
@@ -42,9 +42,9 @@ export async function distillCorpus(
   output: string,
   options: DistillOptions,
 ): Promise<Record<string, DistilledTargets['counts']>> {
+  checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;
-  prepareFile(output);
   using opened = openModel(await checkpointFolder(teacher, options));
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');

@@ -1,5 +1,5 @@
 /** Training a checkpoint, or an adapter over it, on a corpus: one step of the method by itself. */
-import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   CompressionError,
@@ -76,7 +76,7 @@ export async function finetuneCheckpoint(
   try {
     makeFolder(work);
   } catch (error) {
-    throw fileError('make', work, error);
+    throw fileError('write', output, error);
   }
   const unlock = lockRunFolder(work);
   try {
@@ -121,5 +121,15 @@ export async function finetuneCheckpoint(
       : error;
   } finally {
     unlock();
+    removeEmpty(work);
+  }
+}
+
+/** Removes a work folder in which nothing waits. */
+function removeEmpty(dir: string): void {
+  try {
+    rmdirSync(dir);
+  } catch {
+    // It is gone, or holds what the same call goes on from.
   }
 }

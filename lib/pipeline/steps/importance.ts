@@ -5,7 +5,7 @@ import {
   type Criterion,
   type ImportanceResult,
 } from '../../compress';
-import { prepareFile, writeFileAtomic } from '../../files';
+import { checkWritable, writeFileAtomic } from '../../files';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
 import { checkpointHash, openModel } from '../models';
@@ -42,10 +42,10 @@ export async function searchCheckpoint(
         'own call compress.searchLayers with a fingerprint that names it',
     );
   }
+  checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
-  prepareFile(output);
   const dir = await checkpointFolder(pathOrHubName, options);
   using opened = openModel(dir);
   const { model, processor } = opened;
