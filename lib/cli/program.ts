@@ -70,6 +70,7 @@ function program(context: Context): Command {
     const { quiet, verbose } = command.optsWithGlobals<{ quiet?: boolean; verbose?: boolean }>();
     if (quiet && verbose) throw new UsageError('--quiet and --verbose exclude each other');
     context.verbosity = quiet ? 'quiet' : verbose ? 'verbose' : 'normal';
+    refuseEmpty(command);
   });
   for (const command of withSubcommands(root)) {
     command
@@ -85,6 +86,16 @@ function program(context: Context): Command {
       });
   }
   return root;
+}
+
+/** An empty text (an unset variable of a shell) names no file; said here, it has a name itself. */
+function refuseEmpty(command: Command): void {
+  const option = command.options.find((one) => command.getOptionValue(one.attributeName()) === '');
+  const at = command.args.indexOf('');
+  if (option === undefined && at < 0) return;
+  const names = command.registeredArguments.map((argument) => argument.name());
+  const what = option ? `option '${option.flags}'` : `argument '${names[at] ?? names.at(-1)}'`;
+  throw new UsageError(`${what} is empty; give a value (see pare --help)`);
 }
 
 function withSubcommands(command: Command): Command[] {

@@ -83,7 +83,12 @@ function variantAxis(
 /** `key=a,b`: what stands behind the sign are the entries of a YAML list. */
 function sweepAxis(text: string, file: string): Alternative[] {
   const sign = text.indexOf('=');
-  const key = text.slice(0, Math.max(0, sign));
+  if (sign < 1) {
+    throw new SettingError(
+      `${file}: '${text}' sweeps nothing; give key=values, such as importance.remove=8,10,12`,
+    );
+  }
+  const key = text.slice(0, sign);
   const { value } = parseSetting(`${key}=[${text.slice(sign + 1)}]`, file);
   const values = value as unknown[];
   if (values.length === 0) {

@@ -25,6 +25,10 @@ test('bash completes commands, options, choices and files', async () => {
     expect.arrayContaining(['--set', '--quiet', '--help']),
   );
   expect(completed(stdout, 'pare', 'translate', '--dtype', 'b')).toEqual(['bfloat16']);
+  expect(completed(stdout, 'pare', 'corpus', '')).toEqual(['check']);
+  expect(completed(stdout, 'pare', 'corpus', 'check', '--sp')).toEqual(['--split']);
+  expect(completed(stdout, 'pare', 'completion', 'f')).toEqual(['fish']);
+  expect(completed(stdout, 'pare', 'completion', '--h')).toEqual(['--help']);
   expect(completed(stdout, 'pare', 'inspect', 'packa')).toEqual(
     expect.arrayContaining(['package.json']),
   );

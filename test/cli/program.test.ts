@@ -75,6 +75,11 @@ describe('the program', () => {
     { args: ['prune', 'm', '--layers', '3,x', '--output', 'o'], says: "'x'" },
     { args: ['prune', 'm', '--layers', '5-3', '--output', 'o'], says: "'5-3'" },
     { args: ['prune', 'm', '--layers', '3,2-4', '--output', 'o'], says: 'twice' },
+    { args: ['inspect', ''], says: "argument 'dir' is empty" },
+    { args: ['quantize', 'm', ''], says: "argument 'output' is empty" },
+    { args: ['score', 'a', 'b', '', '-m', 'bleu'], says: "argument 'refs' is empty" },
+    { args: ['merge', 'm', '--output', ''], says: "option '--output <dir>' is empty" },
+    { args: ['corpus', 'check', ''], says: "argument 'corpus' is empty" },
   ])('$args is a wrong use', async ({ args, says }) => {
     const { exitCode, stdout, stderr } = await pare(...args);
     expect(exitCode).toBe(2);

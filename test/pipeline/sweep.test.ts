@@ -69,7 +69,7 @@ describe('the runs that are asked for', () => {
 
   test.each<[SweepOptions, RegExp]>([
     [{ variants: ['c'] }, /there is no variant c; it has a, b/],
-    [{ sweep: ['importance.remove'] }, /'=\[importance.remove\]'|sets nothing/],
+    [{ sweep: ['importance.remove'] }, /'importance.remove' sweeps nothing; give key=values/],
     [{ sweep: ['importance.remove='] }, /'importance.remove=' has no values/],
     [{ sweep: ['importance.remove=[1'] }, /cannot set importance.remove/],
     [{ variants: ['b'], sweep: ['importance.remove=1,two'] }, /must be a number, not "two"/],

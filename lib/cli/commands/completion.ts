@@ -21,9 +21,16 @@ export function completionCommand(context: Context, root: Command): Command {
     .action((shell: Shell) => context.print(scripts[shell](root.commands)));
 }
 
-/** Options that are shown, `--help` included. */
+/** Options that are shown, `--help` and those of commands below included, each once. */
 function optionsOf(command: Command): readonly Option[] {
-  return command.createHelp().visibleOptions(command);
+  const all = [command, ...command.commands].flatMap((one) => one.createHelp().visibleOptions(one));
+  return all.filter(({ long }, i) => all.findIndex((other) => other.long === long) === i);
+}
+
+/** What may stand behind a command's name, where that is known. */
+function wordsOf(command: Command): readonly string[] {
+  const below = command.commands.map((one) => one.name());
+  return [...below, ...(command.registeredArguments[0]?.argChoices ?? [])];
 }
 
 const takesValue = (option: Option): boolean => option.required || option.optional;
@@ -42,7 +49,9 @@ function bash(commands: readonly Command[]): string {
       .filter(({ argChoices }) => argChoices !== undefined)
       .map(({ long, argChoices }) => `${long}) choices="${argChoices!.join(' ')}" ;;`);
     const choices = chosen.length > 0 ? ` case "$previous" in ${chosen.join(' ')} esac ;;` : ' ;;';
-    return `    ${command.name()}) options="${words.join(' ')}";${choices}`;
+    const first = wordsOf(command).join(' ');
+    const second = first && ` if [ "$COMP_CWORD" -eq 2 ]; then choices="${first}"; fi;`;
+    return `    ${command.name()}) options="${words.join(' ')}";${second}${choices}`;
   });
   return `_pare() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
@@ -54,7 +63,7 @@ function bash(commands: readonly Command[]): string {
   case "\${COMP_WORDS[1]}" in
 ${cases.join('\n')}
   esac
-  if [ -n "$choices" ]; then COMPREPLY=($(compgen -W "$choices" -- "$current"))
+  if [ -n "$choices" ] && [[ "$current" != -* ]]; then COMPREPLY=($(compgen -W "$choices" -- "$current"))
   elif [[ "$current" == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$current"))
   else COMPREPLY=($(compgen -f -- "$current"))
   fi
@@ -70,7 +79,9 @@ function zsh(commands: readonly Command[]): string {
       const value = takesValue(option) ? `:value:${values}` : '';
       return `'${takesValue(option) ? '*' : ''}${option.long}[${plain(option.description)}]${value}'`;
     });
-    return `    ${command.name()}) _arguments ${[...specs, "'*:file:_files'"].join(' ')} ;;`;
+    const first = wordsOf(command);
+    const words = first.length > 0 ? [`'1:word:(${first.join(' ')})'`] : [];
+    return `    ${command.name()}) _arguments ${[...specs, ...words, "'*:file:_files'"].join(' ')} ;;`;
   });
   return `#compdef pare
 _pare() {
@@ -92,7 +103,9 @@ function fish(commands: readonly Command[]): string {
   const lines = commands.flatMap((command) => {
     const name = command.name();
     const here = `complete -c pare -n '__fish_seen_subcommand_from ${name}'`;
+    const first = wordsOf(command);
     return [
+      ...(first.length > 0 ? [`${here} -f -a '${first.join(' ')}'`] : []),
       `complete -c pare -f -n __fish_use_subcommand -a ${name} -d '${plain(command.description())}'`,
       ...optionsOf(command).map((option) => {
         const choices = option.argChoices && ` -x -a '${option.argChoices.join(' ')}'`;

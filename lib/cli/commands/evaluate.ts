@@ -8,7 +8,6 @@ import {
   examples,
   positiveInteger,
   revisionOption,
-  UsageError,
 } from '../arguments';
 import type { Context } from '../context';
 import { columnsOption, corpusForms, corpusOf, type CorpusOptions } from '../corpus-options';
@@ -88,11 +87,12 @@ async function targetCodes(
 ): Promise<string[]> {
   if (asked === undefined) return [...targets];
   const { findLanguage, findTarget } = await import('../../text');
+  const { CorpusError } = await import('../../data');
   const codes = asked.map((language) => {
     const code = findTarget(language, targets);
     if (code !== undefined) return code;
     const known = targets.map((target) => findLanguage(target)?.name ?? target).join(', ');
-    throw new UsageError(`the corpus has no references in ${language}; it has ${known}`);
+    throw new CorpusError(`the corpus has no references in ${language}; it has ${known}`);
   });
   return [...new Set(codes)];
 }
