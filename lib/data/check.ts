@@ -34,6 +34,8 @@ export interface SplitSummary {
 /** What {@link checkCorpus} finds. */
 export interface CorpusCheck {
   dir: string;
+  /** Codes; of the translations in the order of the columns. */
+  languages: Corpus['description']['languages'];
   splits: SplitSummary[];
   problems: CorpusProblem[];
 }
@@ -86,7 +88,8 @@ export async function checkCorpus(
     await setImmediate();
   }
   const splits = names.map((split) => summary(split, heard));
-  return { dir: corpus.dir, splits, problems: [...problems.all(), ...overlaps(heard)] };
+  const { languages } = corpus.description;
+  return { dir: corpus.dir, languages, splits, problems: [...problems.all(), ...overlaps(heard)] };
 }
 
 /** Gathers problems, the first of each kind in full. */

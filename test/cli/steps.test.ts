@@ -196,9 +196,21 @@ describe('corpus check', () => {
   test('a sound corpus', async () => {
     const { exitCode, stdout } = await pare('corpus', 'check', corpus);
     expect(exitCode).toBe(0);
-    expect(stdout).toContain('train: 24 utterances, 1 speakers, ');
+    expect(stdout).toMatch(/^en into de, zh\ntrain: 24 utterances, 1 speakers, /);
     expect(stdout).toContain('16000 Hz (24)');
     expect(stdout).not.toContain('error');
+  });
+
+  test('an empty split has no numbers', async () => {
+    const empty = at('empty');
+    const { train, test } = tinySplits(empty);
+    writeCorpus(empty, { train, dev: [], test });
+    const { exitCode, stdout } = await pare('corpus', 'check', empty, '--split', 'dev');
+    expect(exitCode).toBe(1);
+    expect(stdout).toBe(
+      'en into de, zh\ndev: 0 utterances\n' +
+        'error: dev: the split has no utterance that can be used\n',
+    );
   });
 
   test('what is wrong is named, with the utterance', async () => {
@@ -222,7 +234,8 @@ describe('corpus check', () => {
       '0.95',
     );
     expect(exitCode).toBe(1);
-    const { splits, problems } = jsonLines(stdout)[0] as unknown as CorpusCheck;
+    const { languages, splits, problems } = jsonLines(stdout)[0] as unknown as CorpusCheck;
+    expect(languages).toEqual({ source: 'en', targets: ['de', 'zh'] });
     expect(splits[0]!.sampleRates).toEqual({ 8000: 1, 16000: 23 });
     const told = problems.map(({ severity, split, ids, what }) =>
       [severity, split, ids.join(' '), what].join(' | '),

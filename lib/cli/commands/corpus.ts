@@ -27,7 +27,7 @@ function checkCommand(context: Context): Command {
     .option('--split <name>', 'only this split; may be given several times', collect)
     .addOption(columnsOption())
     .option('--max-seconds <x>', 'what a model hears of a file at most', positiveNumber, 30)
-    .option('--json', 'print {dir, splits, problems}')
+    .option('--json', 'print {dir, languages, splits, problems}')
     .addHelpText(
       'after',
       examples(
@@ -61,9 +61,10 @@ function checkCommand(context: Context): Command {
     });
 }
 
-function lines({ splits, problems }: CorpusCheck): string[] {
+function lines({ languages, splits, problems }: CorpusCheck): string[] {
   const about = splits.map(({ split, utterances, seconds, speakers, sampleRates, duplicates }) => {
     const rates = Object.entries(sampleRates).map(([rate, files]) => `${rate} Hz (${files})`);
+    if (utterances === 0) return `${split}: 0 utterances`;
     const { total, shortest, median, longest } = seconds;
     const range = [shortest, median, longest].map((value) => value.toFixed(1)).join(' / ');
     const heard = speakers === undefined ? 'speakers not told' : `${speakers} speakers`;
@@ -78,5 +79,6 @@ function lines({ splits, problems }: CorpusCheck): string[] {
     ({ severity, split, ids, what }) =>
       `${severity}: ${[split, ...(ids.length > 0 ? [ids.join(', ')] : [])].join(': ')}: ${what}`,
   );
-  return [...about, ...(wrong.length > 0 ? wrong : ['nothing is wrong'])];
+  const pair = `${languages.source} into ${languages.targets.join(', ')}`;
+  return [pair, ...about, ...(wrong.length > 0 ? wrong : ['nothing is wrong'])];
 }

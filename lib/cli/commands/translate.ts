@@ -77,7 +77,7 @@ export function translateCommand(context: Context): Command {
       examples(
         'pare translate --model checkpoints/student --to German talk.wav',
         'pare translate --model checkpoints/student --to Chinese --json *.flac > out.jsonl',
-        'pare translate --model checkpoints/student --to German *.mp3 --format srt --output subtitles',
+        'pare translate --model checkpoints/student --to German *.mp3 --format srt --output subtitles/',
         'pare translate --model base --adapter runs/qlora/adapter --to German talk.mp3',
         'pare translate --model checkpoints/student --to German --beams 4 talk.wav',
         'pare translate --model checkpoints/student --to German --sample --top-p 0.9 talk.wav',
