@@ -120,7 +120,10 @@ test('a file that cannot be written is said before anything is read or fetched',
   for (const command of [['distill'], ['importance', '--remove', '1']]) {
     for (const [output, why] of [
       [dir, 'it is a folder, not a file; give a file'],
-      [join(corpus, 'corpus.json', 'x.json'), 'a part of the path is a file, not a folder; check the path'],
+      [
+        join(corpus, 'corpus.json', 'x.json'),
+        'a part of the path is a file, not a folder; check the path',
+      ],
     ] as const) {
       const { exitCode, stderr } = await pare(...command, ...args, output);
       expect([exitCode, stderr]).toEqual([1, expect.stringContaining(`write ${output}: ${why}`)]);
