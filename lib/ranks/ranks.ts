@@ -6,16 +6,19 @@ import {
   placeFromEnvironment,
   ProcessGroup,
   rendezvous,
+  type Meeting,
   type Place,
   type TcpStore,
 } from '../torch/distributed';
 
 /** Which of the processes this is, and after how many seconds others count as missing. */
-export interface JoinOptions extends Place {
+export interface JoinOptions extends Omit<Place, 'agentStore'>, Partial<Pick<Place, 'agentStore'>> {
   /** How long to wait for the others at the start, and in each collective; 600 unless given. */
   timeoutSeconds?: number;
   /** A rank that gives no sign of life for so long is gone; 10 unless given. */
   heartbeatSeconds?: number;
+  /** Ends the waiting for the others at the start. */
+  signal?: AbortSignal;
 }
 
 /** Signs of life in the time after which a rank counts as gone. */
@@ -36,26 +39,32 @@ export class Ranks {
   #groups = 0;
   #works = 0;
 
+  /** @internal */
+  readonly store: TcpStore;
+
   private constructor(
-    /** @internal */
-    readonly store: TcpStore,
-    readonly options: Required<JoinOptions>,
-  ) {}
+    private readonly meeting: Meeting,
+    readonly options: JoinOptions &
+      Required<Pick<JoinOptions, 'timeoutSeconds' | 'heartbeatSeconds'>>,
+  ) {
+    this.store = meeting.store;
+  }
 
   /** @throws DistributedError as {@link rendezvous} */
   static async join(options: JoinOptions): Promise<Ranks> {
     const { rank } = options;
     const { timeoutSeconds = defaultTimeoutSeconds, heartbeatSeconds = 10 } = options;
-    const store = await rendezvous({ ...options, timeoutSeconds });
-    // A thread in the process of rank 0 answers at once, whatever the program does there.
+    const meeting = await rendezvous({ ...options, timeoutSeconds });
+    const { store } = meeting;
+    // A thread in the process that keeps it answers at once, whatever the program does there.
     store.callSeconds = Math.min(timeoutSeconds, 2 * heartbeatSeconds);
     store.beat(`beat/${rank}`, heartbeatSeconds / beats);
-    return new Ranks(store, { ...options, timeoutSeconds, heartbeatSeconds });
+    return new Ranks(meeting, { ...options, timeoutSeconds, heartbeatSeconds });
   }
 
   /** Joins as torchrun's variables say; undefined for a process by itself. */
   static async fromEnvironment(
-    options: Pick<JoinOptions, 'timeoutSeconds' | 'heartbeatSeconds'> = {},
+    options: Pick<JoinOptions, 'timeoutSeconds' | 'heartbeatSeconds' | 'signal'> = {},
   ): Promise<Ranks | undefined> {
     const place = placeFromEnvironment();
     return place === undefined ? undefined : Ranks.join({ ...place, ...options });
@@ -101,7 +110,7 @@ export class Ranks {
       Array.from({ length: this.size }, (_, rank) => rank).filter((rank) => !this.#gone.has(rank)),
     );
     const rank = living.indexOf(this.rank);
-    if (rank < 0) throw this.#givenUp();
+    if (rank < 0) throw this.#givenUp(this.rank);
     if (living.length === 1) return undefined;
     const { timeoutSeconds } = this.options;
     const worldSize = living.length;
@@ -112,17 +121,19 @@ export class Ranks {
   /**
    * Looks whether the others still are there.
    * @returns the ranks that are gone
-   * @throws DistributedError if this rank was given up, or the leader has failed
+   * @throws DistributedError if this rank was given up, the leader has failed or is gone, or a rank
+   * was started again
    */
   async check(): Promise<ReadonlySet<number>> {
-    if (this.leads) await this.#watch();
+    if (this.leads) await this.meeting.checkNewcomers();
+    await this.#watch();
     const ranks = Array.from({ length: this.size }, (_, rank) => rank);
     const [failure, ...gone] = await this.store.get(['failure', ...ranks.map((r) => `gone/${r}`)]);
     if (failure !== undefined && !this.leads) {
       throw new DistributedError(`rank 0 has failed: ${failure}`);
     }
     for (const rank of ranks) if (gone[rank] !== undefined) this.#gone.add(rank);
-    if (this.#gone.has(this.rank)) throw this.#givenUp();
+    for (const rank of [this.rank, 0]) if (this.#gone.has(rank)) throw this.#givenUp(rank);
     return this.#gone;
   }
 
@@ -166,11 +177,10 @@ export class Ranks {
     }
   }
 
-  /** Finds ranks without a sign of life. */
+  /** Finds ranks without a sign of life. The others look after the leader: its store may outlive it. */
   async #watch(): Promise<void> {
-    const others = Array.from({ length: this.size }, (_, rank) => rank).filter(
-      (rank) => rank !== this.rank && !this.#gone.has(rank),
-    );
+    const all = Array.from({ length: this.leads ? this.size : 1 }, (_, rank) => rank);
+    const others = all.filter((rank) => rank !== this.rank && !this.#gone.has(rank));
     const counts = await this.store.get(others.map((rank) => `beat/${rank}`));
     const now = performance.now();
     for (const [i, rank] of others.entries()) {
@@ -184,9 +194,9 @@ export class Ranks {
     }
   }
 
-  #givenUp(): DistributedError {
+  #givenUp(rank: number): DistributedError {
     return new DistributedError(
-      `rank ${this.rank} gave no sign of life for ${this.options.heartbeatSeconds} s and was given up`,
+      `rank ${rank} gave no sign of life for ${this.options.heartbeatSeconds} s and was given up`,
     );
   }
 }

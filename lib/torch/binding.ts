@@ -68,6 +68,7 @@ export interface Binding {
     callback: Callback<Id>,
   ): Result<true>;
   storePort(store: Id): Result<number>;
+  storeWithin(store: Id, prefix: string): Result<Id>;
   storeSet(store: Id, key: string, value: string, callback: Callback<undefined>): Result<true>;
   storeGet(store: Id, keys: string[], callback: Callback<(string | null)[]>): Result<true>;
   storeAdd(store: Id, key: string, amount: number, callback: Callback<number>): Result<true>;

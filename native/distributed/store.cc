@@ -1,4 +1,5 @@
 // c10d's TCP store: the key-value store on rank 0 by which ranks find each other.
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <c10/util/Flags.h>
@@ -65,8 +66,13 @@ void registerStore(Registry& registry) {
   }>("storeOpen");
   registry.add<[](const Call& call, int64_t id) -> int64_t {
     const StorePtr& store = distributedOf(call).stores.get(id);
-    return static_cast<c10d::TCPStore&>(*store).getPort();
+    return dynamic_cast<c10d::TCPStore&>(*store).getPort();
   }>("storePort");
+  // The same store, with keys that nobody else sees; an id of its own, to be closed by itself.
+  registry.add<[](const Call& call, int64_t id, std::string prefix) -> int64_t {
+    auto& stores = distributedOf(call).stores;
+    return stores.add(c10::make_intrusive<c10d::PrefixStore>(prefix, stores.get(id)));
+  }>("storeWithin");
   registry.add<[](const Call& call, int64_t id, std::string key, std::string value,
                   Callback callback) {
     runAsync(call, "storeSet", callback,

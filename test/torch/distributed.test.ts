@@ -154,10 +154,15 @@ describe('the variables of torchrun', () => {
 
   test('say where a process stands', () => {
     const place = { rank: 1, worldSize: 4, localRank: 1, masterAddr: 'a', masterPort: 7 };
-    expect(placeFromEnvironment(env)).toEqual(place);
+    const agentStore = (said?: string): unknown =>
+      placeFromEnvironment({ ...env, TORCHELASTIC_USE_AGENT_STORE: said });
+    expect(agentStore()).toEqual({ ...place, agentStore: false });
+    expect(agentStore('False')).toEqual({ ...place, agentStore: false });
+    expect(agentStore('True')).toEqual({ ...place, agentStore: true });
     expect(placeFromEnvironment({})).toBeUndefined();
     expect(placeFromEnvironment({ RANK: '0', WORLD_SIZE: '1' })).toEqual({
       ...{ rank: 0, worldSize: 1, localRank: 0, masterAddr: '127.0.0.1', masterPort: 29500 },
+      agentStore: false,
     });
   });
 

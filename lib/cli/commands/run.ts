@@ -78,7 +78,9 @@ export function runCommand(context: Context): Command {
         return startRanks(context, nproc);
       }
       await resumable(context, progress, (signal) =>
-        withRanks(context, flags, (ranks) => follow(context, progress, file, flags, signal, ranks)),
+        withRanks(context, flags, signal, (ranks) =>
+          follow(context, progress, file, flags, signal, ranks),
+        ),
       );
     });
 }
@@ -95,6 +97,7 @@ async function startRanks(context: Context, nproc: number): Promise<void> {
 async function withRanks<T>(
   context: Context,
   { rankTimeout: timeoutSeconds }: RunFlags,
+  signal: AbortSignal,
   work: (ranks: Ranks | undefined) => Promise<T>,
 ): Promise<T> {
   if (context.env.RANK === undefined && context.env.WORLD_SIZE === undefined) {
@@ -102,7 +105,7 @@ async function withRanks<T>(
   }
   const { endWithLauncher, Ranks } = await import('../../ranks');
   endWithLauncher();
-  const ranks = await Ranks.fromEnvironment({ timeoutSeconds });
+  const ranks = await Ranks.fromEnvironment({ timeoutSeconds, signal });
   if (ranks?.leads === false) context.verbosity = 'quiet';
   const result = await work(ranks);
   await ranks?.close();

@@ -42,9 +42,9 @@ export async function initProcessGroup(options: ProcessGroupOptions): Promise<Pr
     throw new DistributedError('a process group is open already; call destroyProcessGroup first');
   }
   const { backend = defaultBackend(), timeoutSeconds = defaultTimeoutSeconds } = options;
-  const { rank, worldSize, masterAddr = '127.0.0.1', masterPort = 29500 } = options;
-  const place = { rank, worldSize, masterAddr, masterPort, timeoutSeconds };
-  const store = await rendezvous(place);
+  const { rank, worldSize, masterAddr = '127.0.0.1', masterPort = 29500, agentStore } = options;
+  const place = { rank, worldSize, masterAddr, masterPort, timeoutSeconds, agentStore };
+  const { store } = await rendezvous(place);
   try {
     const group = await ProcessGroup.open(store, {
       ...{ backend, rank, worldSize, timeoutSeconds, prefix: 'default' },

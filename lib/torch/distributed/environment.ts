@@ -9,13 +9,16 @@ export interface Place {
   localRank: number;
   masterAddr: string;
   masterPort: number;
+  /** Who started the ranks serves the store there, not rank 0: torchrun's agent. */
+  agentStore: boolean;
 }
 
 /** c10d's own default. */
 const defaultPort = 29500;
 
 /**
- * Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun sets them.
+ * Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun sets them, and its
+ * TORCHELASTIC_USE_AGENT_STORE (True or False, as PyTorch's rendezvous.py reads it).
  * @returns undefined where neither RANK nor WORLD_SIZE is set: a process by itself
  * @throws DistributedError for one without the other, and for what is no number in its range
  */
@@ -27,7 +30,8 @@ export function placeFromEnvironment(env: NodeJS.ProcessEnv = process.env): Plac
   const localRank = env.LOCAL_RANK === undefined ? 0 : whole(env, 'LOCAL_RANK', 0, 1e6);
   const masterPort =
     env.MASTER_PORT === undefined ? defaultPort : whole(env, 'MASTER_PORT', 1, 65535);
-  return { rank, worldSize, localRank, masterAddr: MASTER_ADDR, masterPort };
+  const agentStore = env.TORCHELASTIC_USE_AGENT_STORE === 'True';
+  return { rank, worldSize, localRank, masterAddr: MASTER_ADDR, masterPort, agentStore };
 }
 
 function whole(env: NodeJS.ProcessEnv, name: string, low: number, high: number): number {

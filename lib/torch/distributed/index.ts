@@ -12,5 +12,5 @@ export {
   type ReduceOp,
 } from './process-group';
 export { GradientReducer } from './reducer';
-export { rendezvous, type RendezvousOptions } from './rendezvous';
+export { rendezvous, type Meeting, type RendezvousOptions } from './rendezvous';
 export { TcpStore, type StoreOptions } from './store';

@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { sayHello, Welcome } from './agent-store';
 import { DistributedError } from './error';
 import { TcpStore } from './store';
 
@@ -11,26 +12,42 @@ export interface RendezvousOptions {
   masterPort: number;
   /** How long to wait for the others; they need not start at the same time. */
   timeoutSeconds: number;
+  /** The store is there already, on that port: torchrun's agent serves it. */
+  agentStore?: boolean;
+  /** Ends the waiting. */
+  signal?: AbortSignal;
+}
+
+/** Ranks that have met. */
+export interface Meeting {
+  /** By which they talk. */
+  store: TcpStore;
+  /** @throws DistributedError if a rank was started again; rank 0 alone can know */
+  checkNewcomers: () => Promise<void>;
 }
 
 /**
- * Opens the store on rank 0 and waits there for all ranks.
+ * Opens the store on rank 0, unless it is torchrun's agent's, and waits there for all ranks.
  * @throws DistributedError naming ranks that do not come, a rank that is there twice, and processes
  * that were told different world sizes; all ranks hear of it
  */
-export async function rendezvous(options: RendezvousOptions): Promise<TcpStore> {
-  const { rank, worldSize, masterAddr, masterPort, timeoutSeconds } = options;
+export async function rendezvous(options: RendezvousOptions): Promise<Meeting> {
+  const { rank, worldSize, masterAddr, masterPort, timeoutSeconds, agentStore = false } = options;
   if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
     throw new DistributedError(
       `rank ${rank} does not exist among ${worldSize}; ranks are 0 to ${worldSize - 1}`,
     );
   }
-  const store = await TcpStore.open({
-    ...{ host: masterAddr, port: masterPort, isServer: rank === 0, timeoutSeconds },
+  const opened = await TcpStore.open({
+    ...{ host: masterAddr, port: masterPort, isServer: rank === 0 && !agentStore, timeoutSeconds },
+    keeper: agentStore ? "torchrun's agent" : undefined,
   });
+  const welcome = agentStore && rank === 0 ? new Welcome(opened, worldSize) : undefined;
+  let store = welcome?.store ?? opened;
   try {
-    await meet(store, options);
-    return store;
+    if (agentStore && rank > 0) store = await sayHello(opened, options);
+    await meet(store, options, () => welcome?.answer());
+    return { store, checkNewcomers: async () => welcome?.checkNewcomers() };
   } catch (error) {
     store.close();
     throw error;
@@ -39,7 +56,12 @@ export async function rendezvous(options: RendezvousOptions): Promise<TcpStore> 
 
 const key = (name: string | number): string => `rendezvous/${name}`;
 
-async function meet(store: TcpStore, options: RendezvousOptions): Promise<void> {
+/** @param answer is called again and again while ranks are missing */
+async function meet(
+  store: TcpStore,
+  options: RendezvousOptions,
+  answer: () => Promise<void> | undefined,
+): Promise<void> {
   const { rank, worldSize, timeoutSeconds } = options;
   const deadline = performance.now() + 1000 * timeoutSeconds;
   const fail = async (message: string): Promise<never> => {
@@ -62,6 +84,8 @@ async function meet(store: TcpStore, options: RendezvousOptions): Promise<void> 
   }
   const keys = Array.from({ length: worldSize }, (_, i) => key(i));
   for (;;) {
+    options.signal?.throwIfAborted();
+    await answer();
     const [failure, ...there] = await store.get([key('failure'), ...keys]);
     if (failure !== undefined) await fail(failure);
     const missing = [...there.keys()].filter((i) => there[i] === undefined);

@@ -13,33 +13,52 @@ export interface StoreOptions {
   port: number;
   isServer: boolean;
   timeoutSeconds: number;
+  /** Whose it is, for errors; rank 0's unless given. */
+  keeper?: string;
 }
+
+const nameOf = ({ keeper = 'rank 0', host, port }: StoreOptions): string =>
+  `the store of ${keeper} at ${host}:${port}`;
 
 /**
  * c10d's TCP store: a key-value store of texts that lives in one process, the server, and is read
  * and written by all. No key may have the empty text.
  */
 export class TcpStore {
-  /** How long a call may take; opening has a limit of its own. */
-  callSeconds: number;
+  #callSeconds: number;
 
   private constructor(
     /** @internal */
     readonly id: number,
     readonly options: StoreOptions,
+    /** What this is a part of. */
+    private readonly whole?: TcpStore,
   ) {
-    this.callSeconds = options.timeoutSeconds;
+    this.#callSeconds = options.timeoutSeconds;
+  }
+
+  /** How long a call may take; opening has a limit of its own. */
+  get callSeconds(): number {
+    return this.#callSeconds;
+  }
+  set callSeconds(seconds: number) {
+    this.#callSeconds = seconds;
+    if (this.whole !== undefined) this.whole.callSeconds = seconds;
   }
 
   /** @throws DistributedError if nobody answers there in time, or the port is taken */
   static async open(options: StoreOptions): Promise<TcpStore> {
     const { host, port, isServer, timeoutSeconds } = options;
-    const what = `the store of rank 0 at ${host}:${port}`;
     const milliseconds = Math.ceil(1000 * timeoutSeconds);
     const start = (callback: Callback<number>): true | undefined =>
       binding.storeOpen(host, port, isServer, milliseconds, callback);
-    const id = await called<number>(what, timeoutSeconds, start, unreachable);
+    const id = await called<number>(nameOf(options), timeoutSeconds, start, unreachable);
     return new TcpStore(id, { ...options, port: ok(binding.storePort(id)) });
+  }
+
+  /** The part of the store whose keys begin with `prefix`, which is left out; closed, it closes all. */
+  within(prefix: string): TcpStore {
+    return new TcpStore(ok(binding.storeWithin(this.id, prefix)), this.options, this);
   }
 
   /** The port that the server listens on. */
@@ -97,10 +116,10 @@ export class TcpStore {
   /** Ends the connection, and on the server the store. */
   close(): void {
     ok(binding.storeClose(this.id));
+    this.whole?.close();
   }
 
   #call<T>(start: (callback: Callback<T>) => true | undefined): Promise<T> {
-    const { host, port } = this.options;
-    return called<T>(`the store of rank 0 at ${host}:${port}`, this.callSeconds, start);
+    return called<T>(nameOf(this.options), this.callSeconds, start);
   }
 }
