@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
+import { DistributedError } from '../torch/distributed/error';
 
 export interface LaunchOptions {
   /** Processes. */
@@ -14,6 +15,11 @@ export interface LaunchOptions {
   env?: NodeJS.ProcessEnv;
   /** Signals that all ranks are sent; the first of each process. */
   signals?: readonly NodeJS.Signals[];
+  /**
+   * How often all ranks are started again because a signal has ended rank 0, or has ended another
+   * one without which rank 0 cannot go on (see {@link tellLauncher}); 0 unless given, as torchrun's.
+   */
+  maxRestarts?: number;
 }
 
 /**
@@ -23,6 +29,24 @@ export interface LaunchOptions {
  * @returns rank 0's exit status, 1 if a signal has ended it
  */
 export async function launchRanks(options: LaunchOptions): Promise<number> {
+  const { maxRestarts = 0, onLine = () => undefined } = options;
+  for (let restarts = 1; ; restarts++) {
+    const { status, killed } = await launchOnce(options);
+    if (killed === undefined) return status;
+    const again = restarts <= maxRestarts;
+    const times = `for the ${restarts}. time of at most ${maxRestarts}`;
+    onLine(again ? `${killed}; all ranks start again, ${times}` : killed);
+    if (!again) return status;
+  }
+}
+
+interface Outcome {
+  status: number;
+  /** What a signal has ended, if it is that which has ended the run. */
+  killed?: string;
+}
+
+async function launchOnce(options: LaunchOptions): Promise<Outcome> {
   const { nproc, args, onLine = () => undefined, env = process.env } = options;
   const port = await freePort();
   const threads = Math.max(1, Math.floor(availableParallelism() / nproc));
@@ -50,22 +74,31 @@ export async function launchRanks(options: LaunchOptions): Promise<number> {
     return child;
   });
   const signals = options.signals ?? (['SIGINT', 'SIGTERM'] as const);
+  let interrupted = false;
   const forward = (signal: NodeJS.Signals): void => {
+    interrupted = true;
     for (const child of children) child.kill(signal);
   };
   for (const signal of signals) process.on(signal, forward);
+  let lost = false;
+  children[0]!.on('message', (message) => (lost ||= message === lostMessage));
   try {
     const endings = children.map(ending);
     for (const [rank, ended] of endings.entries()) {
       if (rank === 0) continue;
       void ended.then(({ code, signal }) => {
         if (code === 0 || children[0]!.exitCode !== null) return;
+        if (children[0]!.signalCode !== null) return;
         onLine(`rank ${rank} has ended (${signal ?? `exit status ${code}`})`);
       });
     }
-    const { code } = await endings[0]!;
-    await endRest(children.slice(1), endings.slice(1));
-    return code ?? 1;
+    const { code, signal } = await endings[0]!;
+    const others = await endRest(children.slice(1), endings.slice(1));
+    if (interrupted) return { status: code ?? 1 };
+    if (signal !== null) return { status: 1, killed: `rank 0 has ended (${signal})` };
+    const dead = others.findIndex((other) => other.signal !== null && !other.byUs);
+    const killed = lost && dead >= 0 ? `rank 0 cannot go on without rank ${dead + 1}` : undefined;
+    return { status: code ?? 1, killed };
   } finally {
     for (const signal of signals) process.removeListener(signal, forward);
   }
@@ -74,6 +107,8 @@ export async function launchRanks(options: LaunchOptions): Promise<number> {
 interface Ending {
   code: number | null;
   signal: NodeJS.Signals | null;
+  /** Not of itself: {@link endRest} has done it. */
+  byUs?: boolean;
 }
 
 function ending(child: ChildProcess): Promise<Ending> {
@@ -84,12 +119,18 @@ function ending(child: ChildProcess): Promise<Ending> {
 }
 
 /** Gives ranks that know by themselves a moment to end, and ends the rest. */
-async function endRest(children: ChildProcess[], endings: Promise<Ending>[]): Promise<void> {
+async function endRest(children: ChildProcess[], endings: Promise<Ending>[]): Promise<Ending[]> {
+  const slow = new Set<ChildProcess>();
   const late = setTimeout(() => {
-    for (const child of children) child.kill('SIGKILL');
+    for (const child of children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      slow.add(child);
+      child.kill('SIGKILL');
+    }
   }, 5000);
-  await Promise.all(endings);
+  const all = await Promise.all(endings);
   clearTimeout(late);
+  return all.map((one, i) => ({ ...one, byUs: slow.has(children[i]!) }));
 }
 
 /** In a rank: ends this process when the one that launched it is gone. */
@@ -97,6 +138,14 @@ export function endWithLauncher(): void {
   if (process.channel === undefined || process.env.RANK === undefined) return;
   process.on('disconnect', () => process.exit(1));
   process.channel.unref();
+}
+
+const lostMessage = 'pare: another rank is gone';
+
+/** In a rank: tells the one that launched it if this one ends because another is gone. */
+export async function tellLauncher(error: unknown): Promise<void> {
+  if (!(error instanceof DistributedError) || process.send === undefined) return;
+  await new Promise((resolve) => process.send!(lostMessage, resolve));
 }
 
 /** A port of 127.0.0.1 that is free now. */

@@ -8,7 +8,7 @@ export interface Program {
   ended: Promise<{ code: number | null; out: string; err: string }>;
 }
 
-export const pareProgram: string = join(__dirname, '../../dist/cli/index.js');
+export const pareProgram: string = join(__dirname, '../../bin/pare.js');
 
 export function run(
   command: string,

@@ -1,10 +1,11 @@
 /** `pare run --nproc`: the whole method in several processes, killed and resumed. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runRecipe } from '../../lib/pipeline';
+import { launchRanks } from '../../lib/ranks';
 import { readLog } from '../../lib/pipeline/stages/teacher';
+import { hasState, pare, pidOf, until } from '../distributed/pare';
 import { artifacts, leftovers } from '../pipeline/folders';
 import { tinyCorpus } from '../pipeline/tiny-corpus';
 import { tinyRecipe, writeRecipe } from '../pipeline/tiny-recipe';
@@ -22,49 +23,6 @@ function recipeFor(name: string, change: (recipe: ReturnType<typeof tinyRecipe>)
   const recipe = tinyRecipe(join(dir, 'corpus'), join(dir, name));
   change(recipe);
   return writeRecipe(dir, recipe, `${name}.yaml`);
-}
-
-interface Program {
-  child: ChildProcess;
-  ended: Promise<{ code: number | null; out: string; err: string }>;
-}
-
-function pare(args: readonly string[], env: Record<string, string> = {}): Program {
-  const program = join(__dirname, '../../bin/pare.js');
-  const child = spawn(process.execPath, [program, ...args], {
-    env: { ...process.env, OMP_NUM_THREADS: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const texts = { out: '', err: '' };
-  child.stdout.on('data', (chunk: Buffer) => (texts.out += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (texts.err += chunk.toString()));
-  const ended = new Promise<Awaited<Program['ended']>>((resolve) =>
-    child.on('close', (code) => resolve({ code, ...texts })),
-  );
-  return { child, ended };
-}
-
-/** The process of a rank, below the one that launched it. */
-function pidOf({ child }: Program, rank: number): number {
-  const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
-  const pid = children
-    .trim()
-    .split(' ')
-    .find((pid) => readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`\0RANK=${rank}\0`));
-  return Number(pid);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** Whether a stage under way has written its state. */
-function hasState(run: string, stage: string): boolean {
-  if (!existsSync(run)) return false;
-  const work = readdirSync(run).find(
-    (name) => name.startsWith(`.${stage}-`) && name.endsWith('.work'),
-  );
-  return work !== undefined && existsSync(join(run, work, 'checkpoints', 'checkpoint-2'));
 }
 
 test('two ranks make what one makes: another run takes all of it', async () => {
@@ -112,10 +70,10 @@ test('two ranks train weights in bfloat16 as one does', async () => {
 
 test('a rank that dies in training ends the run; the same command goes on', async () => {
   const recipe = recipeFor('killed', ({ teacher }) => (teacher.train.steps = 60));
-  const args = ['run', recipe, '--nproc', '2'];
+  const args = ['run', recipe, '--nproc', '2', '--max-restarts', '0'];
   const first = pare(args);
   await until(() => hasState(join(dir, 'killed'), 'teacher'));
-  process.kill(pidOf(first, 1), 'SIGKILL');
+  process.kill(pidOf(first, 1)!, 'SIGKILL');
   const { code, err } = await first.ended;
   expect(code).toBe(1);
   expect(err).toContain('rank 1 has ended (SIGKILL)');
@@ -125,6 +83,74 @@ test('a rank that dies in training ends the run; the same command goes on', asyn
   expect(second.code).toBe(0);
   const steps = readLog(join(dir, 'killed', 'teacher', 'log.jsonl')).map(({ step }) => step);
   expect(steps).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+});
+
+describe.each([0, 1])('rank %i dies', (rank) => {
+  test('in training: all start again, and end as if nothing had happened', async () => {
+    const long = (recipe: ReturnType<typeof tinyRecipe>): void => {
+      recipe.teacher.train.steps = 60;
+      for (const part of ['importance', 'heal', 'quantize', 'distill']) delete recipe[part];
+    };
+    const name = `training-${rank}`;
+    const whole = recipeFor('training', long);
+    if (rank === 0) expect((await pare(['run', whole, '--nproc', '2']).ended).code).toBe(0);
+    const program = pare(['run', recipeFor(name, long), '--nproc', '2']);
+    await until(() => hasState(join(dir, name), 'teacher'));
+    process.kill(pidOf(program, rank)!, 'SIGKILL');
+    const { code, err } = await program.ended;
+    expect(err).toContain(
+      rank === 0
+        ? 'rank 0 has ended (SIGKILL); all ranks start again, for the 1. time of at most 3'
+        : 'rank 0 cannot go on without rank 1; all ranks start again, for the 1. time of at most 3',
+    );
+    expect(code).toBe(0);
+    const log = (of: string): ReturnType<typeof readLog> =>
+      readLog(join(dir, of, 'teacher', 'log.jsonl'));
+    expect(log(name).map(({ step }) => step)).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+    for (const [i, { loss }] of log(name).entries()) {
+      expect(Math.abs(loss - log('training')[i]!.loss)).toBeLessThan(1e-5);
+    }
+    expect(leftovers(join(dir, name))).toEqual([]);
+  });
+});
+
+test('rank 0 dies in the search: all start again, and find the same', async () => {
+  const recipe = recipeFor('search', () => undefined);
+  const program = pare(['run', recipe, '--nproc', '2']);
+  await until(() => hasState(join(dir, 'search'), 'importance', 'trace.jsonl'));
+  process.kill(pidOf(program, 0)!, 'SIGKILL');
+  const { code, err } = await program.ended;
+  expect(err).toContain('rank 0 has ended (SIGKILL); all ranks start again');
+  expect(code).toBe(0);
+  // The first test's run was not disturbed.
+  expect(artifacts(join(dir, 'search'))).toEqual(artifacts(join(dir, 'two')));
+  const found = (run: string): unknown =>
+    JSON.parse(readFileSync(join(dir, run, 'importance', 'importance.json'), 'utf8'));
+  expect(found('search')).toEqual(found('two'));
+});
+
+test('a rank 0 that always dies is not started for ever', async () => {
+  const lines: string[] = [];
+  const args = ['-e', "process.kill(process.pid, 'SIGKILL')"];
+  const status = await launchRanks({
+    ...{ nproc: 2, args, maxRestarts: 2, onLine: (line) => void lines.push(line) },
+  });
+  expect(status).toBe(1);
+  const said = lines.filter((line) => line.startsWith('rank 0'));
+  expect(said).toEqual([
+    'rank 0 has ended (SIGKILL); all ranks start again, for the 1. time of at most 2',
+    'rank 0 has ended (SIGKILL); all ranks start again, for the 2. time of at most 2',
+    'rank 0 has ended (SIGKILL)',
+  ]);
+});
+
+test.each([0, 1])('a rank %i that ends by itself is not started again', async (rank) => {
+  const lines: string[] = [];
+  const program = `process.exitCode = process.env.RANK === '${rank}' ? 2 : 0`;
+  const onLine = (line: string): void => void lines.push(line);
+  const options = { nproc: 2, args: ['-e', program], maxRestarts: 2, onLine };
+  expect(await launchRanks(options)).toBe(rank === 0 ? 2 : 0);
+  expect(lines.join()).not.toContain('again');
 });
 
 test('an interruption stops all ranks, and the same command goes on', async () => {

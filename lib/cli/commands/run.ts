@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Artifact, RunResult, SweepResult } from '../../pipeline';
 import type { Ranks } from '../../ranks';
-import { collect, examples, positiveInteger, repeated } from '../arguments';
+import { collect, examples, positiveInteger, repeated, wholeNumber } from '../arguments';
 import type { Context } from '../context';
 import { resumable } from '../interruption';
 import { duration, Progress } from '../progress';
@@ -17,6 +17,7 @@ interface RunFlags {
   plan?: boolean;
   nproc?: number;
   rankTimeout?: number;
+  maxRestarts: number;
   json?: boolean;
 }
 
@@ -44,6 +45,12 @@ export function runCommand(context: Context): Command {
       '--nproc <n>',
       'follow the recipe in n processes of this machine; see docs/distributed.md',
       positiveInteger,
+    )
+    .option(
+      '--max-restarts <n>',
+      'with --nproc: how often all processes start again when a signal has ended one',
+      wholeNumber,
+      3,
     )
     .option(
       '--rank-timeout <seconds>',
@@ -75,7 +82,7 @@ export function runCommand(context: Context): Command {
       const progress = new Progress(context.stderr, context.now);
       const { nproc } = flags;
       if (nproc !== undefined && nproc > 1 && context.env.RANK === undefined) {
-        return startRanks(context, nproc);
+        return startRanks(context, nproc, flags.maxRestarts);
       }
       await resumable(context, progress, (signal) =>
         withRanks(context, flags, signal, (ranks) =>
@@ -86,11 +93,11 @@ export function runCommand(context: Context): Command {
 }
 
 /** Runs this very command in several processes. */
-async function startRanks(context: Context, nproc: number): Promise<void> {
+async function startRanks(context: Context, nproc: number, maxRestarts: number): Promise<void> {
   const { launchRanks } = await import('../../ranks/launch');
   const args = [process.argv[1]!, ...context.args];
   const onLine = (line: string): void => context.note(line);
-  context.exitCode = await launchRanks({ nproc, args, onLine, env: context.env });
+  context.exitCode = await launchRanks({ nproc, args, onLine, maxRestarts, env: context.env });
 }
 
 /** Joins the other ranks, if there are any; only the first one speaks. */
@@ -103,13 +110,18 @@ async function withRanks<T>(
   if (context.env.RANK === undefined && context.env.WORLD_SIZE === undefined) {
     return work(undefined);
   }
-  const { endWithLauncher, Ranks } = await import('../../ranks');
+  const { endWithLauncher, Ranks, tellLauncher } = await import('../../ranks');
   endWithLauncher();
-  const ranks = await Ranks.fromEnvironment({ timeoutSeconds, signal });
-  if (ranks?.leads === false) context.verbosity = 'quiet';
-  const result = await work(ranks);
-  await ranks?.close();
-  return result;
+  try {
+    const ranks = await Ranks.fromEnvironment({ timeoutSeconds, signal });
+    if (ranks?.leads === false) context.verbosity = 'quiet';
+    const result = await work(ranks);
+    await ranks?.close();
+    return result;
+  } catch (error) {
+    await tellLauncher(error);
+    throw error;
+  }
 }
 
 async function printPlan(context: Context, file: string, flags: RunFlags): Promise<void> {
