@@ -43,6 +43,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<Finding[]> {
     ...lookAtTools(env, addon.works, libtorch.status === 'ok'),
     lookAtProcessor(addon.threads),
     lookAtGpu(addon),
+    ...lookAtNccl(addon),
     lookAtMemory(),
     ...lookAtDisks(env),
   ];
@@ -62,6 +63,7 @@ interface Addon {
   torchVersion?: string;
   threads?: number;
   cuda?: boolean;
+  nccl?: boolean;
 }
 
 async function lookAtAddon(): Promise<Addon> {
@@ -73,6 +75,7 @@ async function lookAtAddon(): Promise<Addon> {
       torchVersion: binding.torchVersion(),
       threads: binding.getNumThreads(),
       cuda: binding.cudaIsAvailable(),
+      nccl: binding.distributedBackends().includes('nccl'),
     };
   } catch (error) {
     return { works: false, finding: { name: 'addon', status: 'missing', detail: reason(error) } };
@@ -164,6 +167,17 @@ function lookAtGpu({ cuda, works }: Addon): Finding {
     ? `this libtorch has no CUDA; PARE_CUDA=1 ${buildCommand()}`
     : 'the addon is missing';
   return { name, status: 'note', detail: `${detail}; not used: ${why}` };
+}
+
+/** What several GPUs talk by; nothing to tell of a CPU build. */
+function lookAtNccl({ works, nccl }: Addon): Finding[] {
+  if (!works || mappedLibrary('libtorch_cuda.so') === undefined) return [];
+  if (nccl) return [{ name: 'NCCL', status: 'ok', detail: 'built in' }];
+  const detail =
+    'not built in: CUDA tensors cannot go from process to process; nccl.h, cusparse.h, ' +
+    `cublas_v2.h or cusolverDn.h was not found; install torch's nvidia packages or set ` +
+    `NCCL_HOME, then: ${buildCommand()}`;
+  return [{ name: 'NCCL', status: 'note', detail }];
 }
 
 function lookAtMemory(): Finding {

@@ -112,10 +112,12 @@ export class Ranks {
     const rank = living.indexOf(this.rank);
     if (rank < 0) throw this.#givenUp(this.rank);
     if (living.length === 1) return undefined;
-    const { timeoutSeconds } = this.options;
+    const { timeoutSeconds, localRank } = this.options;
     const worldSize = living.length;
     const backend = defaultBackend();
-    return ProcessGroup.open(this.store, { backend, rank, worldSize, prefix, timeoutSeconds });
+    return ProcessGroup.open(this.store, {
+      ...{ backend, rank, worldSize, localRank, prefix, timeoutSeconds },
+    });
   }
 
   /**

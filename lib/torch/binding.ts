@@ -87,6 +87,7 @@ export interface Binding {
     backend: string,
     rank: number,
     size: number,
+    localRank: number,
     timeout: number,
     host: string,
     port: number,

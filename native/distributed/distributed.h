@@ -49,6 +49,19 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 using WorkPtr = c10::intrusive_ptr<c10d::Work>;
 
+// What carries the tensors of the ranks: CPU's and CUDA's each have a backend, or none.
+struct Group {
+  BackendPtr cpu, cuda;
+
+  const BackendPtr& of(const at::Tensor& tensor) const {
+    const BackendPtr& found = tensor.is_cuda() ? cuda : cpu;
+    if (found) return found;
+    throw std::runtime_error(tensor.is_cuda()
+                                 ? "the process group has no NCCL, which CUDA tensors need"
+                                 : "the process group has no Gloo, which CPU tensors need");
+  }
+};
+
 // A collective under way.
 struct Pending {
   WorkPtr work;
@@ -59,7 +72,7 @@ class Reducer;
 
 struct Distributed {
   Numbered<StorePtr> stores{"the store"};
-  Numbered<BackendPtr> groups{"the process group"};
+  Numbered<Group> groups{"the process group"};
   Numbered<Pending> works{"the collective"};
   Numbered<std::shared_ptr<Reducer>> reducers{"the reducer"};
 };

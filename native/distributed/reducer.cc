@@ -188,7 +188,7 @@ void registerReducer(Registry& registry) {
   registry.add<[](const Call& call, int64_t group, Tensors parameters,
                   std::vector<int64_t> buckets) -> int64_t {
     auto& all = distributedOf(call);
-    const auto reducer = std::make_shared<Reducer>(all.groups.get(group), parameters, buckets);
+    const auto reducer = std::make_shared<Reducer>(all.groups.get(group).of(parameters.at(0)), parameters, buckets);
     reducer->listen();
     return all.reducers.add(reducer);
   }>("reducerOpen");

@@ -1,5 +1,5 @@
 /** Process groups over c10d: collectives with 2 and 4 processes, and all that can go wrong. */
-import { distributed, tensor } from '../../lib/torch';
+import { cudaIsAvailable, distributed, tensor } from '../../lib/torch';
 import { freePort, start, startAll, together, variables } from '../distributed/processes';
 
 jest.setTimeout(600_000);
@@ -65,6 +65,21 @@ test('a group of one needs nobody else', async () => {
   distributed.destroyProcessGroup();
   await expect(group.allReduce(t)).rejects.toThrow('the process group was closed');
   expect(() => distributed.barrier()).toThrow('there is no process group');
+});
+
+test('NCCL is refused where there is no GPU, or no NCCL', async () => {
+  if (cudaIsAvailable()) return void console.warn('there is a GPU, so NCCL is not refused');
+  const hasNccl = distributed.availableBackends().includes('nccl');
+  const message = hasNccl
+    ? 'there is no CUDA device, which nccl needs; use gloo'
+    : 'this build has no NCCL; use gloo';
+  expect(distributed.defaultBackend()).toBe('gloo');
+  for (const backend of ['nccl', 'cpu:gloo,cuda:nccl'] as const) {
+    const masterPort = await freePort();
+    await expect(
+      distributed.initProcessGroup({ backend, rank: 0, worldSize: 1, masterPort }),
+    ).rejects.toThrow(`connecting the ranks: ${message}`);
+  }
 });
 
 describe('what goes wrong is told in one line, in bounded time', () => {

@@ -15,8 +15,10 @@ export interface ProcessGroupOptions extends Omit<
   RendezvousOptions,
   'timeoutSeconds' | 'masterAddr' | 'masterPort'
 > {
-  /** Gloo unless there is a GPU and a build with NCCL. */
+  /** Gloo; where there are a GPU and a build with NCCL, NCCL for CUDA tensors beside it. */
   backend?: Backend;
+  /** See {@link GroupOptions}. */
+  localRank?: number;
   /** 127.0.0.1 unless given. */
   masterAddr?: string;
   /** 29500 unless given. */
@@ -27,9 +29,10 @@ export interface ProcessGroupOptions extends Omit<
 
 let current: { group: ProcessGroup; store: TcpStore } | undefined;
 
-/** NCCL where there is a GPU and a build that has it, Gloo elsewhere. */
+/** Gloo for CPU tensors; NCCL for CUDA's where there is a GPU and a build that has it. */
 export function defaultBackend(): Backend {
-  return cudaIsAvailable() && availableBackends().includes('nccl') ? 'nccl' : 'gloo';
+  const hasNccl = cudaIsAvailable() && availableBackends().includes('nccl');
+  return hasNccl ? 'cpu:gloo,cuda:nccl' : 'gloo';
 }
 
 /**
@@ -47,7 +50,8 @@ export async function initProcessGroup(options: ProcessGroupOptions): Promise<Pr
   const { store } = await rendezvous(place);
   try {
     const group = await ProcessGroup.open(store, {
-      ...{ backend, rank, worldSize, timeoutSeconds, prefix: 'default' },
+      ...{ backend, rank, worldSize, localRank: options.localRank, timeoutSeconds },
+      prefix: 'default',
     });
     current = { group, store };
     return group;

@@ -7,13 +7,13 @@ import { DistributedError, distributedError } from './error';
 import type { TcpStore } from './store';
 
 /** What c10d can carry tensors by; see `availableBackends` for this build. */
-export const backends = ['gloo', 'nccl'] as const;
-/** Gloo is for CPU tensors, NCCL for CUDA's, in builds that have it. */
+export const backends = ['gloo', 'nccl', 'cpu:gloo,cuda:nccl'] as const;
+/** Gloo is for CPU tensors, NCCL for CUDA's, in builds that have it; or both, by tensor. */
 export type Backend = (typeof backends)[number];
 
 /** The backends that this build has. */
-export function availableBackends(): Backend[] {
-  return binding.distributedBackends() as Backend[];
+export function availableBackends(): ('gloo' | 'nccl')[] {
+  return binding.distributedBackends() as ('gloo' | 'nccl')[];
 }
 
 /** How the tensors of all ranks become one, elementwise. */
@@ -24,6 +24,8 @@ export interface GroupOptions {
   backend?: Backend;
   rank: number;
   worldSize: number;
+  /** With NCCL: `cuda` is the GPU of this number from here on, of those that are visible; 0 if left out. */
+  localRank?: number;
   /** Keys of the store that are this group's own. */
   prefix: string;
   timeoutSeconds: number;
@@ -44,13 +46,13 @@ export class ProcessGroup {
 
   /** @throws DistributedError if a rank does not appear in time */
   static async open(store: TcpStore, options: GroupOptions): Promise<ProcessGroup> {
-    const { backend = 'gloo', rank, worldSize, prefix, timeoutSeconds } = options;
+    const { backend = 'gloo', rank, worldSize, localRank = 0, prefix, timeoutSeconds } = options;
     const { host, port } = store.options;
     const milliseconds = Math.ceil(1000 * timeoutSeconds);
     const id = await called<number>('connecting the ranks', timeoutSeconds + 2, (callback) =>
       binding.groupOpen(
-        ...([store.id, `${prefix}/`, backend, rank, worldSize, milliseconds] as const),
-        ...([host, port, callback] as const),
+        ...([store.id, `${prefix}/`, backend, rank, worldSize] as const),
+        ...([localRank, milliseconds, host, port, callback] as const),
       ),
     );
     return new ProcessGroup(id, options);
