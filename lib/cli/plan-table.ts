@@ -1,11 +1,11 @@
 /** A plan as lines for people. */
-import { freemem, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import type { Plan } from '../pipeline/plan';
 import { duration } from './progress';
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
-export function planLines({ stages, peak, disk, fetch, assumed }: Plan): string[] {
+export function planLines({ stages, peak, disk, fetch, assumed, misfit }: Plan): string[] {
   const number = new Intl.NumberFormat('en');
   const head = ['stage', 'parameters', 'trained', 'memory', 'disk', 'took'];
   const widths = [22, 16, 16, 12, 12, 12];
@@ -25,17 +25,13 @@ export function planLines({ stages, peak, disk, fetch, assumed }: Plan): string[
       `  ${[...(work === undefined ? [] : [work]), ...parts].join(', ')}`,
     ];
   });
-  const [total, free] = [totalmem(), freemem()].map(gigabytes);
-  const fits =
-    peak > totalmem()
-      ? 'it does not fit; try gradientCheckpointing, a smaller microBatchSize, adamw8bit, lora'
-      : 'it fits';
   return [
     ...[line(head).trimEnd(), ...rows, ''],
-    `memory: ${gigabytes(peak)} at the peak; this machine has ${total} (${free} free): ${fits}`,
+    `memory: ${gigabytes(peak)} at the peak; this machine has ${gigabytes(totalmem())}`,
     `disk: ${gigabytes(disk)}, the state of the largest training included`,
     ...(fetch === undefined ? [] : [fetchLine(fetch)]),
     ...assumed.map((text) => `assumed: ${text}`),
+    misfit === undefined ? 'it fits' : `it does not fit: ${misfit}`,
   ];
 }
 

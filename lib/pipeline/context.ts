@@ -3,6 +3,7 @@ import type { Corpus, Utterance } from '../data';
 import type { ExtraCorpora } from './extra-corpora';
 import { leads, type Ranks } from '../ranks';
 import { DistributedError, type ProcessGroup } from '../torch/distributed';
+import type { Machine } from './machine';
 import type { Recipe } from './recipe-schema';
 import type { Artifact, RunFolder } from './run-folder';
 import type { TrainingLogEntry } from '../train/loop';
@@ -39,6 +40,10 @@ export interface RunOptions {
   ranks?: Ranks;
   /** Trains a teacher that has a recipe of its own (`madeBy`) instead of taking its checkpoint. */
   fromScratch?: boolean;
+  /** Runs although the plan says that memory or disk will not do. */
+  ignorePlan?: boolean;
+  /** What there is of memory and disk; what the system says unless given. */
+  machine?: Machine;
   /** Changes to the recipe, as `importance.remove=8`; nothing behind the sign leaves the key out. */
   set?: readonly string[];
 }
@@ -53,6 +58,8 @@ export interface Context {
   /** What `distill.extra` names. */
   extra?: ExtraCorpora;
   extraHash?: string;
+  /** Holds a stage that is about to be made against the machine. */
+  checkFit?: (stage: string) => void;
   options: RunOptions;
 }
 
@@ -98,6 +105,7 @@ async function leadStage(
   const { ranks, signal, onWarning } = context.options;
   const check = progressOf(context, `checking ${name} (MB)`);
   const together: Make = async (...making) => {
+    context.checkFit?.(name);
     await ranks?.tell({ making } satisfies Told);
     await make(...making);
   };

@@ -11,6 +11,8 @@ export { evaluateCheckpoint, type EvaluateOptions } from './steps/evaluate';
 export { searchCheckpoint, type SearchOptions } from './steps/importance';
 export { drawReport } from './draw-report';
 export { planRecipe, type Plan, type PlannedStage } from './plan';
+export { PlanError } from './plan-fit';
+export { availableHere, type Machine } from './machine';
 export {
   ResumeError,
   verifyResume,

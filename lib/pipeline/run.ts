@@ -10,6 +10,7 @@ import { leaderFirst, leads } from '../ranks';
 import type { ReportData } from '../report';
 import { progressOf, type Context, type RunOptions } from './context';
 import { FeatureCache } from './models';
+import { FitCheck } from './fit-check';
 import { prepare } from './prepare';
 import { readRecipe, RecipeError } from './recipe';
 import type { Recipe } from './recipe-schema';
@@ -51,12 +52,14 @@ export interface RunResult {
 /**
  * Follows a recipe from teacher to report, as it stands: its variants are `runSweep`'s. Stages whose inputs are unchanged are taken from the
  * run folder; a run that was killed goes on where it was.
- * @throws PareError of the room that failed, in one line
+ * @throws PlanError before any work where memory or disk will not do; PareError of the room that
+ * failed, in one line
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file, options.set);
+  const fit = await FitCheck.of(file, recipe, options);
   return inRunFolder(recipe.name, recipe.output, options, (folder) =>
-    runIn(folder, file, recipe, yaml, options),
+    runIn(folder, file, recipe, yaml, options, fit),
   );
 }
 
@@ -90,6 +93,7 @@ export async function runIn(
   recipe: Recipe,
   yaml: string,
   options: RunOptions,
+  fit?: FitCheck,
 ): Promise<RunResult> {
   if (leads(options.ranks)) removeTemporaries(folder.dir);
   if (options.fromScratch) await trainTeacher(file, recipe, options);
@@ -99,7 +103,8 @@ export async function runIn(
     timings.push({ name, seconds: artifact.seconds, reused: artifact.reused });
     options.onStage?.(name, artifact);
   };
-  const context = await prepare(file, recipe, folder, { ...options, onStage });
+  const prepared = await prepare(file, recipe, folder, { ...options, onStage });
+  const context: Context = { ...prepared, checkFit: (stage) => fit?.stage(stage) };
   const features = new FeatureCache(context);
   const tested: TestedModel[] = [];
   const test = async (name: string, role: TestedModel['role'], source: Source): Promise<void> => {

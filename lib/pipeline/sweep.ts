@@ -5,6 +5,7 @@ import { fileError, removeTemporaries, writeFileAtomic } from '../files';
 import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
 import { leaderFirst, leads } from '../ranks';
 import type { RunOptions } from './context';
+import { FitCheck } from './fit-check';
 import { readPoints, type PointOptions, type SweepPoint } from './points';
 import { RunFolder } from './run-folder';
 import { inRunFolder, runIn, type RunResult } from './run';
@@ -29,13 +30,16 @@ export interface SweepResult {
 /**
  * Follows a recipe once for each of its variants and of the values of a sweep. Each run has a folder
  * in the recipe's output; a stage that another run there has made with the same settings is taken.
- * @throws PareError of the room that failed, in one line
+ * @throws PlanError before any work where memory or disk will not do for one of them; PareError of
+ * the room that failed, in one line
  */
 export async function runSweep(file: string, options: SweepOptions): Promise<SweepResult> {
   const points = readPoints(file, options);
   const { recipe } = points[0]!;
+  const fits: (FitCheck | undefined)[] = [];
+  for (const point of points) fits.push(await FitCheck.of(file, point.recipe, options));
   return inRunFolder(recipe.name, recipe.output, options, (root) =>
-    followPoints(file, root, points, options),
+    followPoints(file, root, points, fits, options),
   );
 }
 
@@ -43,6 +47,7 @@ async function followPoints(
   file: string,
   root: RunFolder,
   points: readonly SweepPoint[],
+  fits: readonly (FitCheck | undefined)[],
   options: SweepOptions,
 ): Promise<SweepResult> {
   const { ranks } = options;
@@ -56,7 +61,7 @@ async function followPoints(
     const titled = { ...recipe, title: `${recipe.title ?? recipe.name} (${name})` };
     const tensorboard = options.tensorboard && join(options.tensorboard, name);
     const own = { ...options, tensorboard };
-    runs.push({ name, result: await runIn(folder, file, titled, yaml, own) });
+    runs.push({ name, result: await runIn(folder, file, titled, yaml, own, fits[i]) });
   }
   const title = points[0]!.recipe.title ?? root.recipeName;
   const reports = runs.map(({ name, result }) => ({ name, report: result.report }));

@@ -155,7 +155,8 @@ describe('pare run', () => {
     expect(planned).toMatchObject({ exitCode: 0, stderr: '' });
     expect(planned.stdout).toMatch(/^importance +[\d,]+ +[\d.]+ GB/m);
     expect(planned.stdout).toContain('3 candidates');
-    expect(planned.stdout).toMatch(/^memory: .* at the peak; this machine has .*: it fits$/m);
+    expect(planned.stdout).toMatch(/^memory: .* at the peak; this machine has .*$/m);
+    expect(planned.stdout).toMatch(/^it fits$/m);
     expect(existsSync(none)).toBe(false);
     const args = ['--plan', '--json', '--sweep', 'importance.remove=1,2'];
     const lines = jsonLines((await pare('run', recipe, ...args)).stdout);

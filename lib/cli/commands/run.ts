@@ -15,6 +15,7 @@ interface RunFlags {
   sweep: string[];
   tensorboard?: string;
   plan?: boolean;
+  ignorePlan?: boolean;
   nproc?: number;
   rankTimeout?: number;
   maxRestarts: number;
@@ -41,6 +42,7 @@ export function runCommand(context: Context): Command {
     )
     .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
     .option('--plan', 'say what each stage needs of memory and disk, and run nothing')
+    .option('--ignore-plan', 'run although the plan says that memory or disk will not do')
     .option(
       '--nproc <n>',
       'follow the recipe in n processes of this machine; see docs/distributed.md',
@@ -154,9 +156,9 @@ async function follow(
 ): Promise<void> {
   const { readRecipe, runRecipe, runSweep } = await import('../../pipeline');
   const { renderTable, renderRuns } = await import('../../report');
-  const { fromScratch, set, sweep, variant, tensorboard } = flags;
+  const { fromScratch, ignorePlan, set, sweep, variant, tensorboard } = flags;
   const options = {
-    ...{ fromScratch, set, tensorboard, signal, ranks, env: context.env },
+    ...{ fromScratch, ignorePlan, set, tensorboard, signal, ranks, env: context.env },
     onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
     onWarning: progress.warn,
     onStage: (name, artifact) => {

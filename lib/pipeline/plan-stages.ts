@@ -1,0 +1,168 @@
+/** The stages of a recipe, each with what it needs of memory and disk. */
+import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
+import { dtypeSize } from '../torch/dtype';
+import { keptFeatures } from '../train/examples';
+import { defaultKeep } from '../train/retention';
+import type { PlannedStage } from './plan';
+import type { Lengths, PlanInputs } from './plan-inputs';
+import {
+  decodingMemory,
+  ModelCost,
+  promptStateBytes,
+  trainingMemory,
+  type Shape,
+} from './plan-memory';
+import type { Recipe, TrainingSettings } from './recipe-schema';
+
+/** Tokens of a prompt beside the audio: system, instruction and marks of the chat template. */
+const promptTokens = 40;
+
+/** The stages of a recipe, as a plan has them but for what they took. */
+export function stagesOf({ recipe, shape, lengths }: PlanInputs): PlannedStage[] {
+  return new Planner(recipe, shape, lengths).stages();
+}
+
+/** What some stages leave, and the largest of what they need beside it while they run. */
+export function diskOf(stages: readonly Pick<PlannedStage, 'disk' | 'workDisk'>[]): number {
+  const kept = stages.reduce((sum, { disk }) => sum + disk, 0);
+  return kept + Math.max(0, ...stages.map(({ workDisk }) => workDisk));
+}
+
+type Stage = Omit<PlannedStage, 'peak' | 'seconds'>;
+
+class Planner {
+  /** Features of all that is heard, as far as they are kept: float32, 100 frames a second. */
+  readonly #features: number;
+
+  constructor(
+    readonly recipe: Recipe,
+    readonly shape: Shape,
+    readonly lengths: Lengths,
+  ) {
+    const all = lengths.seconds * 100 * shape.audio.numMelBins * 4;
+    this.#features = Math.min(all, keptFeatures);
+  }
+
+  stages(): Omit<PlannedStage, 'seconds'>[] {
+    return this.#chain().map((stage) => ({
+      ...stage,
+      peak: Object.values(stage.memory).reduce((sum, bytes) => sum + bytes, 0),
+    }));
+  }
+
+  #chain(): Stage[] {
+    const { teacher, importance, heal, quantize, distill } = this.recipe;
+    const stages: Stage[] = [];
+    let model = new ModelCost(this.shape);
+    if (teacher.train !== undefined) {
+      stages.push(this.#training('teacher', model, teacher.train, teacher.train.lora));
+    }
+    stages.push(this.#decoding('evaluation-teacher', model));
+    if (distill !== undefined) stages.push(this.#decoding('distilled', model));
+    if (importance !== undefined) {
+      const { remove } = importance;
+      const layers = this.shape.text.numHiddenLayers;
+      if (importance.method === 'middle') middleBlock(layers, importance);
+      else {
+        const candidates = candidateCount(checkRemoval(layers, importance).length, remove);
+        stages.push({ ...this.#search(model), work: `${candidates} candidates` });
+      }
+      const whole = model;
+      model = model.withLayers(layers - remove);
+      stages.push(this.#copying('pruned', whole, model));
+      stages.push(this.#decoding('evaluation-pruned', model));
+    }
+    if (heal !== undefined) {
+      stages.push(this.#training('healed', model, heal));
+      stages.push(this.#decoding('evaluation-healed', model));
+    }
+    if (quantize !== undefined) {
+      const whole = model;
+      model = model.packed(quantize);
+      stages.push(this.#copying('quantized', whole, model));
+      stages.push(this.#decoding('evaluation-quantized', model));
+    }
+    if (distill !== undefined) {
+      stages.push(this.#training('student', model, distill, distill.lora));
+      stages.push(this.#decoding('evaluation-student', model));
+    }
+    return stages;
+  }
+
+  #training(
+    name: string,
+    model: ModelCost,
+    settings: TrainingSettings,
+    lora?: { r: number },
+  ): Stage {
+    const { microBatchSize, batchSize } = settings;
+    const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
+    const { weights = 'float32' } = settings;
+    const bytesOfMoments = settings.optimizer === 'adamw8bit' ? 2 : 8;
+    const { longest, targetTokens, utterances } = this.lengths;
+    const targets = this.recipe.languages.length;
+    const rows = {
+      clips: Math.min(microBatchSize ?? batchSize, utterances || Infinity),
+      // An utterance's prompts and answers share a row; only the audio and the head of it are once.
+      tokens: Math.ceil(longest * 25) + targets * (promptTokens / 2 + targetTokens) + promptTokens,
+      targets: targets * targetTokens,
+    };
+    const memory = trainingMemory(model, rows, {
+      ...{ trained, bytesOfMoments, lora: lora !== undefined, weights },
+      ...{ accumulates: rows.clips < batchSize, bf16: settings.bf16 },
+      checkpointing: settings.gradientCheckpointing,
+    });
+    const steps =
+      settings.steps ?? Math.round(Math.ceil(utterances / batchSize) * (settings.epochs ?? 1));
+    // One more than are kept while a new one is written.
+    const checkpoints = Math.min(
+      (settings.keep ?? defaultKeep) + 1,
+      Math.max(1, Math.ceil(steps / settings.saveEvery)),
+    );
+    const onDisk = lora === undefined || !model.isPacked ? 0 : 2 * trained;
+    return {
+      name,
+      parameters: model.parameters,
+      trained,
+      memory: { ...memory, features: this.#features },
+      disk: model.bytesOnDisk + onDisk,
+      workDisk:
+        checkpoints * trained * ((lora === undefined ? dtypeSize[weights] : 4) + bytesOfMoments),
+      ...(steps > 0 ? { work: `${steps} steps` } : {}),
+    };
+  }
+
+  /** @param encoded audio tokens that are kept; those of eight batches unless given */
+  #decoding(name: string, model: ModelCost, encoded?: number): Stage {
+    const { generation } = this.recipe;
+    const ahead = 8 * generation.batchSize * Math.ceil(this.lengths.longest * 25);
+    const memory = decodingMemory(model, {
+      rows: generation.batchSize,
+      tokens: Math.ceil(this.lengths.longest * 25) + promptTokens,
+      newTokens: generation.maxNewTokens,
+      encoded: encoded ?? ahead,
+    });
+    const { parameters } = model;
+    const more = { memory: { ...memory, features: this.#features }, disk: 0, workDisk: 0 };
+    return { name, parameters, trained: 0, ...more };
+  }
+
+  #search(model: ModelCost): Stage {
+    const { longest, devSeconds, devUtterances } = this.lengths;
+    const search = this.#decoding('importance', model, devSeconds * 25);
+    const tokens = devUtterances * (Math.ceil(longest * 25) + promptTokens);
+    const shared = this.recipe.languages.length * promptStateBytes(model, tokens);
+    const cache = search.memory.cache! + Math.min(defaultPromptBytes, shared);
+    return { ...search, memory: { ...search.memory, cache } };
+  }
+
+  /** From file to file, or through a model that is as large. */
+  #copying(name: string, from: ModelCost, to: ModelCost): Stage {
+    const memory = {
+      program: ModelCost.program,
+      weights: name === 'pruned' ? from.bytesInMemory() : 0,
+    };
+    const { parameters, bytesOnDisk: disk } = to;
+    return { name, parameters, trained: 0, memory, disk, workDisk: 0 };
+  }
+}
