@@ -4,9 +4,10 @@ import { leads } from '../ranks';
 import type { RunOptions } from './context';
 import { availableHere } from './machine';
 import { planInputs, type PlanInputs } from './plan-inputs';
-import { checkFit, type FitOptions } from './plan-fit';
+import { checkFit, PlanError, type FitOptions } from './plan-fit';
 import type { Recipe } from './recipe-schema';
 
+/** A run's plan, held against the machine. */
 export class FitCheck {
   private constructor(
     readonly file: string,
@@ -25,19 +26,14 @@ export class FitCheck {
     options: RunOptions,
   ): Promise<FitCheck | undefined> {
     if (options.ignorePlan || !leads(options.ranks)) return undefined;
-    let inputs: PlanInputs;
     try {
-      inputs = await planInputs(file, recipe, options.env);
-    } catch (error) {
-      // What cannot be planned cannot be run: the run says so better.
-      if (error instanceof PareError) return undefined;
-      throw error;
-    }
-    try {
+      const inputs = await planInputs(file, recipe, options.env);
       const check = new FitCheck(file, inputs, options);
       check.#check();
       return check;
     } catch (error) {
+      // What cannot be planned cannot be run: the run says so better.
+      if (error instanceof PareError && !(error instanceof PlanError)) return undefined;
       await options.ranks?.fail(error);
       throw error;
     }

@@ -10,7 +10,7 @@ export { finetuneCheckpoint, type FinetuneOptions, type FinetuneResult } from '.
 export { evaluateCheckpoint, type EvaluateOptions } from './steps/evaluate';
 export { searchCheckpoint, type SearchOptions } from './steps/importance';
 export { drawReport } from './draw-report';
-export { planRecipe, type Plan, type PlannedStage } from './plan';
+export { planRecipe, type Plan, type PlannedStage, type PlanOptions } from './plan';
 export { PlanError } from './plan-fit';
 export { availableHere, type Machine } from './machine';
 export {

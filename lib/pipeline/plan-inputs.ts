@@ -2,10 +2,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCorpus, type Corpus, type Utterance } from '../data';
-import { named } from '../errors';
+import { named, PareError } from '../errors';
 import { HubNotFoundError, parseHubName, type PlannedFetch } from '../hub';
 import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
 import { corpusSource } from './corpus-source';
+import { readExtraCorpora } from './extra-corpora';
 import type { Shape } from './plan-memory';
 import { RecipeError } from './recipe';
 import type { Recipe } from './recipe-schema';
@@ -21,13 +22,24 @@ export interface Lengths {
   devUtterances: number;
   /** Seconds of all audio that is kept in memory as features. */
   seconds: number;
+  /** Utterances of further corpora, which the student learns from. */
+  extra?: number;
 }
+
+/** Utterances of a split for which times are given where there is no corpus. */
+const assumedUtterances = 100;
 
 /** What a plan is made from; the same recipe with other settings needs no other. */
 export interface PlanInputs {
   recipe: Recipe;
   shape: Shape;
   lengths: Lengths;
+  /** Undefined where it is not there. */
+  corpus?: Corpus;
+  /** All test splits are one; where the corpus is not there, what is assumed. */
+  splits: Record<'train' | 'dev' | 'test', Utterance[]>;
+  /** Of the further corpora that the student is trained on. */
+  extra: Utterance[];
   fetch?: PlannedFetch;
   assumed: string[];
 }
@@ -43,8 +55,10 @@ export async function planInputs(
 ): Promise<PlanInputs> {
   const assumed: string[] = [];
   const { shape, fetch } = await shapeOf(file, recipe, env);
-  const lengths = await lengthsOf(recipe, shape, assumed);
-  return { recipe, shape, lengths, fetch, assumed };
+  const heard = await lengthsOf(recipe, shape, assumed);
+  const extra = await extraOf(recipe, heard.splits, assumed);
+  heard.lengths.extra = extra.length;
+  return { recipe, shape, ...heard, extra, fetch, assumed };
 }
 
 /**
@@ -109,7 +123,7 @@ async function lengthsOf(
   { corpus, languages }: Recipe,
   { audio }: Shape,
   assumed: string[],
-): Promise<Lengths> {
+): Promise<Pick<PlanInputs, 'lengths' | 'corpus' | 'splits'>> {
   const window = (2 * audio.maxSourcePositions) / 100;
   const opened = await openIfThere(corpus);
   if (opened === undefined) {
@@ -118,9 +132,15 @@ async function lengthsOf(
     const lengths = { longest: window, targetTokens: 60, utterances: 0, ...none };
     assumed.push(
       `${dir} is not there: utterances of ${window} s with ${lengths.targetTokens} tokens each ` +
-        'are planned for, and no features in memory',
+        `are planned for, ${assumedUtterances} a split for times, and no features in memory`,
     );
-    return lengths;
+    const splitOf = (name: string): Utterance[] =>
+      Array.from({ length: assumedUtterances }, (_, i) => {
+        const text = '1'.repeat(3 * lengths.targetTokens);
+        const translations = Object.fromEntries(languages.map((language) => [language, text]));
+        return { id: `${name} ${i}`, audio: '', seconds: window, text, translations };
+      });
+    return { lengths, splits: { train: splitOf('a'), dev: splitOf('b'), test: splitOf('c') } };
   }
   const splits: Utterance[][] = [];
   for (const name of splitNames(corpus)) splits.push(await opened.read(name));
@@ -130,15 +150,37 @@ async function lengthsOf(
   const bytes = most((u) =>
     Math.max(...languages.map((l) => Buffer.byteLength(u.translations[l]!))),
   );
-  return {
+  const [train, dev, ...tests] = splits as [Utterance[], Utterance[], ...Utterance[][]];
+  const lengths = {
     longest: Math.min(
       window,
       most(({ seconds }) => seconds),
     ),
     targetTokens: Math.ceil(bytes / 3),
-    utterances: splits[0]!.length,
-    devSeconds: lengthOf(splits[1]!),
-    devUtterances: splits[1]!.length,
+    utterances: train.length,
+    devSeconds: lengthOf(dev),
+    devUtterances: dev.length,
     seconds: lengthOf(all),
   };
+  return { lengths, corpus: opened, splits: { train, dev, test: tests.flat() } };
+}
+
+/** What `distill.extra` names, as far as it is on this machine. */
+async function extraOf(
+  recipe: Recipe,
+  { dev, test }: PlanInputs['splits'],
+  assumed: string[],
+): Promise<Utterance[]> {
+  const named = recipe.distill?.extra;
+  if (named === undefined) return [];
+  try {
+    // Nothing is fetched for a plan.
+    if (named.every(({ path }) => path !== undefined && existsSync(path))) {
+      return (await readExtraCorpora(recipe, [dev, test]))!.utterances;
+    }
+  } catch (error) {
+    if (!(error instanceof PareError)) throw error;
+  }
+  assumed.push('what distill.extra names is not there: the student is planned without it');
+  return [];
 }

@@ -24,7 +24,9 @@ export type Memory = Partial<
   >
 >;
 
-interface Packing {
+/** How weights are packed into 4 bits. */
+export interface Packing {
+  skip?: readonly string[];
   blockSize: number;
   doubleQuant: boolean;
   lmHead: boolean;

@@ -99,7 +99,9 @@ class Planner {
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
     const { weights = 'float32' } = settings;
     const bytesOfMoments = settings.optimizer === 'adamw8bit' ? 2 : 8;
-    const { longest, targetTokens, utterances } = this.lengths;
+    const { longest, targetTokens } = this.lengths;
+    const utterances =
+      this.lengths.utterances + (name === 'student' ? (this.lengths.extra ?? 0) : 0);
     const targets = this.recipe.languages.length;
     const rows = {
       clips: Math.min(microBatchSize ?? batchSize, utterances || Infinity),

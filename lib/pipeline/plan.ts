@@ -26,8 +26,14 @@ export interface PlannedStage {
   workDisk: number;
   /** What is done how often: candidates, steps. */
   work?: string;
-  /** What it took, where the run folder has it; nothing is guessed. */
+  /** What it took, where the run folder has it. */
   seconds?: number;
+  /** What it is to take by the clock, on a machine that does nothing else; with `time` alone. */
+  expectedSeconds?: number;
+  /** The same, of the processors, all threads together. */
+  processorSeconds?: number;
+  /** How many times as much work that is for as was timed at once; 1 is a whole step or batch. */
+  extrapolated?: number;
 }
 
 /** What a recipe will need, computed before anything runs. */
@@ -38,6 +44,8 @@ export interface Plan {
   disk: number;
   /** What a run would fetch first, where the teacher is on the hub. */
   fetch?: PlannedFetch;
+  /** Seconds of the processors that times were calibrated in. */
+  calibration?: number;
   /** What was taken for granted, for people. */
   assumed: string[];
   /** Why a run would stop before any work, and the settings that would fit. */
@@ -52,6 +60,8 @@ export interface PlanOptions {
   env?: NodeJS.ProcessEnv;
   /** What there is of memory and disk; what the system says unless given. */
   machine?: Machine;
+  /** Also how long each stage will take, from ten seconds of its work; needs the addon. */
+  time?: boolean;
 }
 
 /**
@@ -63,7 +73,8 @@ export async function planRecipe(file: string, options: PlanOptions = {}): Promi
   const inputs = await planInputs(file, recipe, options.env);
   const { machine = availableHere(recipe.output) } = options;
   const misfit = misfitOf(file, inputs, { machine });
-  return { ...planOf(inputs), ...(misfit && { misfit: misfit.message }) };
+  const plan = { ...planOf(inputs), ...(misfit && { misfit: misfit.message }) };
+  return options.time ? withTimes(plan, inputs) : plan;
 }
 
 /** The plan of a recipe whose inputs are read. */
@@ -75,6 +86,19 @@ function planOf(inputs: PlanInputs): Plan {
   }));
   const peak = Math.max(...stages.map((stage) => stage.peak));
   return { stages, peak, disk: diskOf(stages), ...(fetch?.files && { fetch }), assumed };
+}
+
+/** The plan with times; one without where they cannot be had, which is told. */
+async function withTimes(plan: Plan, inputs: PlanInputs): Promise<Plan> {
+  try {
+    const { estimateTimes } = await import('./time/estimate');
+    const { stages, calibration, notes } = await estimateTimes(inputs, plan.stages);
+    const timed = plan.stages.map((stage) => ({ ...stage, ...stages.get(stage.name) }));
+    return { ...plan, stages: timed, calibration, assumed: [...plan.assumed, ...notes] };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { ...plan, assumed: [...plan.assumed, `no times: ${why}`] };
+  }
 }
 
 function secondsOf(path: string): number | undefined {

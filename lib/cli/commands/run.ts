@@ -15,6 +15,7 @@ interface RunFlags {
   sweep: string[];
   tensorboard?: string;
   plan?: boolean;
+  time: boolean;
   ignorePlan?: boolean;
   nproc?: number;
   rankTimeout?: number;
@@ -41,7 +42,8 @@ export function runCommand(context: Context): Command {
       [],
     )
     .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
-    .option('--plan', 'say what each stage needs of memory and disk, and run nothing')
+    .option('--plan', 'say what each stage needs of memory, disk and time, and run nothing')
+    .option('--no-time', 'with --plan: no times, which take ten seconds of work to estimate')
     .option('--ignore-plan', 'run although the plan says that memory or disk will not do')
     .option(
       '--nproc <n>',
@@ -69,6 +71,7 @@ export function runCommand(context: Context): Command {
         'pare run recipes/demo.yaml --nproc 2',
         'torchrun --no-python --nproc-per-node 2 pare run recipes/demo.yaml',
         'pare run recipes/demo.yaml --plan',
+        'pare run recipes/demo.yaml --plan --no-time --json',
         'pare run recipes/demo.yaml --sweep importance.remove=2,4,6',
         'pare run recipes/paper-de.yaml --variant b --tensorboard runs/tensorboard',
         'pare run recipes/demo.yaml --json | tail -n 1 | jq -r .reportPath',
@@ -131,7 +134,7 @@ async function printPlan(context: Context, file: string, flags: RunFlags): Promi
   const { planLines } = await import('../plan-table');
   const { sweep, set, variant: variants } = flags;
   for (const { name, settings } of readPoints(file, { sweep, set, variants })) {
-    const plan = await planRecipe(file, { set: settings, env: context.env });
+    const plan = await planRecipe(file, { set: settings, env: context.env, time: flags.time });
     if (flags.json) context.print(JSON.stringify({ run: name, ...plan }));
     else {
       if (name !== '') context.print(`${name}:`);

@@ -1,0 +1,346 @@
+/**
+ * How long the stages of a recipe will take: some seconds of the program's own work on the recipe's
+ * widths, and how often that work is done.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { loadavg, tmpdir, availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { scoreTranslations } from '../../compress';
+import type { Utterance } from '../../data';
+import { quantizeNf4 } from '../../nf4';
+import { getRngState, keep, optim, randn, scope, setRngState } from '../../torch';
+import { saveCheckpoint } from '../../train/checkpoint';
+import { Features } from '../../train/examples';
+import { Processor } from '../../qwen2-audio';
+import type { PlannedStage } from '../plan';
+import type { PlanInputs } from '../plan-inputs';
+import { decodingSeconds, searchSeconds, type Heard } from './decoding';
+import { ProbeModel, isTimedWhole } from './probe-model';
+import { decodingCost, type DecodingCost } from './probe-decoding';
+import { ProbeTexts, spread } from './probe-texts';
+import { Budget } from './stopwatch';
+import { trainingSeconds } from './training';
+
+/** What a stage will take. */
+export interface StageTime {
+  /** By the clock, on a machine that does nothing else. */
+  expectedSeconds: number;
+  /** Of the processors, all threads together. */
+  processorSeconds: number;
+  /** How many times as much work as was tried the estimate is for; 1 is a whole step or batch. */
+  extrapolated: number;
+}
+
+/** Times of the stages by their names, and what is to be said of them. */
+export interface Times {
+  stages: Map<string, StageTime>;
+  /** Seconds of the processors that the calibration took. */
+  calibration: number;
+  notes: string[];
+}
+
+/** Seconds of the processors that a calibration may take. */
+export const calibrationSeconds = 10;
+
+/** Costs that are not a model's, in seconds of the processors. */
+export interface Rates {
+  /** For a second of audio, read, decoded and made into features. */
+  audio: number;
+  /** For a parameter that is read and converted. */
+  load: number;
+  /** For a byte of a checkpoint that is written, digest included. */
+  write: number;
+  /** For a value that is packed into 4 bits. */
+  pack: number;
+  /** For a sentence and a sample of the bootstrap, all metrics. */
+  bootstrap: number;
+}
+
+/**
+ * Times the recipe's work and counts it. Of what was not reached in the time, nothing is said.
+ * @param seconds of the processors that may be taken
+ */
+export async function estimateTimes(
+  inputs: PlanInputs,
+  stages: readonly PlannedStage[],
+  seconds: number = calibrationSeconds,
+): Promise<Times> {
+  const budget = new Budget(seconds);
+  const rng = getRngState();
+  const times: Times = { stages: new Map(), calibration: 0, notes: [] };
+  try {
+    await new Estimator(inputs, stages, budget, times).run();
+  } finally {
+    setRngState(rng);
+  }
+  times.calibration = budget.used;
+  const [load] = loadavg() as [number];
+  if (load > availableParallelism()) {
+    times.notes.push(
+      `other programs are running (load ${load.toFixed(0)}): times may be too long, and a run takes longer beside them`,
+    );
+  }
+  return times;
+}
+
+class Estimator {
+  #texts!: ProbeTexts;
+  #rates!: Rates;
+  #probes = 0;
+
+  constructor(
+    readonly inputs: PlanInputs,
+    readonly stages: readonly PlannedStage[],
+    readonly budget: Budget,
+    readonly times: Times,
+  ) {}
+
+  async run(): Promise<void> {
+    const { recipe, shape, splits, corpus } = this.inputs;
+    const { quantize, teacher } = recipe;
+    const names = new Set(this.stages.map(({ name }) => name));
+    const whole = isTimedWhole(shape);
+    this.#texts = await ProbeTexts.of(
+      recipe,
+      whole,
+      corpus === undefined ? [] : splits.train,
+      this.budget,
+    );
+    this.#rates = await this.#measureRates();
+    // One model after the other, so that few are in memory.
+    const kinds = { full: 1, packed: quantize === undefined ? 0 : 1 };
+    const training = ['teacher', 'healed', 'student'].filter((name) => this.#trains(name));
+    this.#probes = training.length + kinds.full + 2 * kinds.packed;
+    {
+      const weights = teacher.train?.weights ?? 'float32';
+      using probe = ProbeModel.make(shape, this.#texts, weights);
+      if (this.#trains('teacher') && teacher.train?.lora === undefined)
+        await this.#train('teacher', probe);
+      if (this.#trains('healed') && (recipe.heal!.weights ?? 'float32') === weights) {
+        await this.#train('healed', probe);
+      }
+      if (weights === 'float32') await this.#decode(probe, names);
+    }
+    if (!this.times.stages.has('evaluation-teacher')) {
+      using probe = ProbeModel.make(shape, this.#texts, 'float32');
+      if (this.#trains('teacher') && !this.times.stages.has('teacher'))
+        await this.#train('teacher', probe);
+      await this.#decode(probe, names);
+    }
+    if (this.#trains('healed') && !this.times.stages.has('healed')) {
+      using probe = ProbeModel.make(shape, this.#texts, recipe.heal!.weights ?? 'float32');
+      await this.#train('healed', probe);
+    }
+    if (quantize === undefined) return;
+    using probe = ProbeModel.make(
+      shape,
+      this.#texts,
+      recipe.distill?.weights ?? 'float32',
+      quantize,
+    );
+    if (this.#trains('student')) await this.#train('student', probe);
+    await this.#decodePacked(probe);
+  }
+
+  #trains(name: string): boolean {
+    return this.stages.some((stage) => stage.name === name && stage.trained > 0);
+  }
+
+  /** A fair part of what is left, so that what a probe did not need goes to the others. */
+  #allowance(): number {
+    return this.budget.left / Math.max(1, this.#probes--);
+  }
+
+  #stage(name: string): PlannedStage | undefined {
+    return this.stages.find((stage) => stage.name === name);
+  }
+
+  #note(name: string, processorSeconds: number, extrapolated: number): void {
+    if (!(processorSeconds > 0)) return;
+    const { wallPerProcessor } = this.budget;
+    const expectedSeconds = processorSeconds * wallPerProcessor;
+    this.times.stages.set(name, { expectedSeconds, processorSeconds, extrapolated });
+  }
+
+  async #train(name: 'teacher' | 'healed' | 'student', probe: ProbeModel): Promise<void> {
+    const allowance = this.#allowance();
+    if (this.#isOver(name)) return;
+    const stage = this.#stage(name)!;
+    const { seconds, extrapolated } = await trainingSeconds(
+      name,
+      { inputs: this.inputs, stage, probe, texts: this.#texts, rates: this.#rates },
+      allowance,
+      this.budget,
+    );
+    this.#note(name, seconds, extrapolated);
+  }
+
+  /** Whether the time is over; what is left out is told. */
+  #isOver(name: string): boolean {
+    if (this.budget.left > 0.02 * this.budget.seconds) return false;
+    this.times.notes.push(`no time was left to calibrate ${name}`);
+    return true;
+  }
+
+  async #decode(probe: ProbeModel, names: ReadonlySet<string>): Promise<void> {
+    const cost = await this.#cost(probe, 'decoding');
+    if (cost === undefined) return;
+    const { recipe, shape, splits } = this.inputs;
+    const heard = this.#heard();
+    const whole = shape.text.numHiddenLayers;
+    const left = whole - (recipe.importance?.remove ?? 0);
+    const evaluate = (name: string, layers: number): void => this.#evaluate(name, cost, layers);
+    if (names.has('evaluation-teacher')) evaluate('evaluation-teacher', whole);
+    for (const name of ['evaluation-pruned', 'evaluation-healed']) {
+      if (names.has(name)) evaluate(name, left);
+    }
+    if (names.has('distilled')) {
+      const decoding = decodingSeconds(heard, splits.train, recipe.languages, cost, whole);
+      this.#note('distilled', decoding + this.#loading('distilled'), cost.extrapolated);
+    }
+    if (names.has('importance')) {
+      const seconds = searchSeconds(heard, recipe, splits.dev, cost, whole);
+      this.#note('importance', seconds + this.#loading('importance'), cost.extrapolated);
+    }
+    const pruned = this.#stage('pruned');
+    if (pruned !== undefined) {
+      const { load, write } = this.#rates;
+      this.#note('pruned', pruned.parameters * 2 * load + pruned.disk * write, 1);
+    }
+    const quantized = this.#stage('quantized');
+    if (quantized !== undefined) {
+      const { pack, write } = this.#rates;
+      this.#note('quantized', quantized.parameters * pack + quantized.disk * write, 1);
+    }
+  }
+
+  async #decodePacked(probe: ProbeModel): Promise<void> {
+    const { distill } = this.inputs.recipe;
+    const layers =
+      this.inputs.shape.text.numHiddenLayers - (this.inputs.recipe.importance?.remove ?? 0);
+    const plain = await this.#cost(probe, 'decoding in 4 bits');
+    if (plain !== undefined) this.#evaluate('evaluation-quantized', plain, layers);
+    if (distill === undefined) return;
+    const adapted = await this.#cost(probe, 'decoding with an adapter', distill.lora);
+    if (adapted !== undefined) this.#evaluate('evaluation-student', adapted, layers);
+  }
+
+  async #cost(
+    probe: ProbeModel,
+    what: string,
+    lora?: Parameters<typeof decodingCost>[1]['lora'],
+  ): Promise<DecodingCost | undefined> {
+    const allowance = this.#allowance();
+    if (this.#isOver(what)) return undefined;
+    const { shape, splits, recipe } = this.inputs;
+    const all = this.#heard().framesOf(splits.test.length > 0 ? splits.test : splits.dev);
+    const { batchSize } = recipe.generation;
+    // A batch in the middle: neither the shortest nor the longest.
+    const sorted = [...all].sort((a, b) => a - b);
+    const at = Math.max(0, Math.floor((sorted.length - batchSize) / 2));
+    const frames = sorted.slice(at, at + batchSize);
+    const layers = {
+      encoder: shape.audio.encoderLayers,
+      decoder: shape.text.numHiddenLayers,
+      vocabulary: shape.text.vocabSize,
+    };
+    return decodingCost(probe, { shape, layers, frames, lora }, allowance, this.budget);
+  }
+
+  #heard(): Heard {
+    return {
+      recipe: this.inputs.recipe,
+      shape: this.inputs.shape,
+      texts: this.#texts,
+      ...framesIn(this.inputs),
+    };
+  }
+
+  #evaluate(name: string, cost: DecodingCost, layers: number): void {
+    const { recipe, splits } = this.inputs;
+    if (splits.test.length === 0) return;
+    const { languages, evaluate } = recipe;
+    // Each test split by itself; that batches end at its end is left out.
+    const decoding = decodingSeconds(this.#heard(), splits.test, languages, cost, layers);
+    const sentences = splits.test.length * languages.length;
+    const bootstrap = sentences * evaluate.samples * this.#rates.bootstrap;
+    this.#note(name, decoding + bootstrap + this.#loading(name), cost.extrapolated);
+  }
+
+  /** The model, and audio that no stage before has heard. */
+  #loading(name: string): number {
+    const { audio, load } = this.#rates;
+    const { recipe, splits } = this.inputs;
+    const { parameters } = this.#stage(name)!;
+    const secondsOf = (all: readonly Utterance[]): number =>
+      all.reduce((sum, u) => sum + u.seconds, 0);
+    const trainedBefore = recipe.teacher.train !== undefined;
+    const heard: Record<string, number> = {
+      'evaluation-teacher': secondsOf(splits.test),
+      importance: secondsOf(splits.dev),
+      distilled: trainedBefore || recipe.heal !== undefined ? 0 : secondsOf(splits.train),
+    };
+    return parameters * load + (heard[name] ?? 0) * audio;
+  }
+
+  async #measureRates(): Promise<Rates> {
+    const { budget } = this;
+    const { corpus, splits, shape } = this.inputs;
+    const numbers = keep(scope(() => randn([1024, 2048])));
+    const dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
+    try {
+      const count = numbers.numel;
+      const cast = (): void => scope(() => void numbers.to('bfloat16').to('float32'));
+      await budget.time(cast);
+      const load = (await budget.time(cast)) / 2 / count;
+      const pack = (await budget.time(() => scope(() => void quantizeNf4(numbers)))) / count;
+      const optimizer = new optim.AdamW([
+        { parameters: new Map([['numbers', numbers]]), weightDecay: 0 },
+      ]);
+      const options = { dir, everySteps: 1, fingerprint: '' };
+      const save = (): Promise<void> =>
+        saveCheckpoint(options, new Map([['numbers', numbers]]), optimizer, 1);
+      const write = (await budget.time(save)) / (12 * count);
+      optimizer.dispose();
+      const bootstrap = await this.#measureBootstrap();
+      let audio = 0;
+      const some = corpus === undefined ? [] : spread([...splits.dev, ...splits.test], 12);
+      if (some.length > 0) {
+        const processor = new Processor({
+          tokenizer: this.#texts.tokenizer,
+          maxSourcePositions: shape.audio.maxSourcePositions,
+          nMels: shape.audio.numMelBins,
+        });
+        const few = some.slice(0, 2);
+        // The first ones pay for code that is compiled when it is first used.
+        await new Features(corpus!, processor).load(few, { quiet: true });
+        const seconds = await budget.time(() =>
+          new Features(corpus!, processor).load(some, { quiet: true }),
+        );
+        audio = seconds / some.reduce((sum, u) => sum + u.seconds, 0);
+      }
+      return { audio, load, write, pack, bootstrap };
+    } finally {
+      numbers.dispose();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+
+  async #measureBootstrap(): Promise<number> {
+    const { splits, recipe } = this.inputs;
+    const [language] = recipe.languages;
+    const some = spread(splits.test, 50).map((u) => u.translations[language!] ?? u.text);
+    if (some.length === 0) return 0;
+    const samples = 100;
+    const score = (): void => void scoreTranslations(some, some, language!, { samples });
+    await this.budget.time(score);
+    return (await this.budget.time(score)) / (some.length * samples);
+  }
+}
+
+function framesIn({ shape }: PlanInputs): Pick<Heard, 'framesOf'> {
+  const window = 2 * shape.audio.maxSourcePositions;
+  return {
+    framesOf: (all) => all.map(({ seconds }) => Math.min(window, Math.ceil(seconds * 100))),
+  };
+}

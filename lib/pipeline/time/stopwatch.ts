@@ -1,0 +1,87 @@
+/** Processor time, and a limit to it. */
+
+/** Seconds of the processors that this process has taken so far, all threads together. */
+export function processorSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+/** What a calibration may take of the processors. What is under way cannot be stopped. */
+export class Budget {
+  readonly #from: number = processorSeconds();
+  /** Of all that was timed, the best seconds by the clock for a second of the processors. */
+  wallPerProcessor: number = 1;
+
+  constructor(readonly seconds: number) {}
+
+  get used(): number {
+    return processorSeconds() - this.#from;
+  }
+  get left(): number {
+    return this.seconds - this.used;
+  }
+
+  /** Seconds of the processors that something takes. */
+  async time(body: () => unknown): Promise<number> {
+    const [processor, wall] = [processorSeconds(), performance.now()];
+    await body();
+    return this.note(processorSeconds() - processor, (performance.now() - wall) / 1000);
+  }
+
+  /** Notes a time that was taken elsewhere. */
+  note(processor: number, wall: number): number {
+    // What is short says little: the clock of the processors is coarse.
+    if (processor > 0.05) {
+      this.wallPerProcessor = Math.min(this.wallPerProcessor, wall / processor);
+    }
+    return processor;
+  }
+}
+
+/** Seconds for so much work, a straight line. */
+export interface Line {
+  fixed: number;
+  each: number;
+}
+
+export function secondsFor({ fixed, each }: Line, work: number): number {
+  return fixed + each * work;
+}
+
+/**
+ * How much work to time next: as much as is affordable by what was timed so far, all of it if
+ * possible; undefined where it would say little more than the last.
+ */
+export function nextWork(
+  points: readonly { work: number; seconds: number }[],
+  full: number,
+  seconds: number,
+): number | undefined {
+  const { work, seconds: last } = points.at(-1)!;
+  if (work >= 0.99 * full) return undefined;
+  // Twice each, since kernels are compiled for each shape when it comes first. A first point is
+  // mostly what any work costs.
+  const { fixed, each } =
+    points.length > 1 ? lineThrough(points) : { fixed: last / 2, each: last / 2 / work };
+  const affordable = (seconds / 2.2 - fixed) / each;
+  // A second point is needed for a line, if it can be had at all.
+  const least = points.length > 1 ? 1.5 * work : Math.min(full, 2 * work);
+  if (affordable < least && (points.length > 1 || affordable < 1.2 * work)) return undefined;
+  const next = Math.max(least, Math.min(full, affordable));
+  // The second point is on the way to the third.
+  return points.length > 1 ? next : Math.min(next, 8 * work);
+}
+
+/** The line through two points, or through one and nothing where they say no more. */
+export function lineThrough(points: readonly { work: number; seconds: number }[]): Line {
+  const last = points.at(-1)!;
+  const before = points.at(-2);
+  const each =
+    before === undefined || last.work <= before.work
+      ? 0
+      : (last.seconds - before.seconds) / (last.work - before.work);
+  // Noise must not make more work cheaper.
+  if (!(each > 0)) return { fixed: 0, each: last.seconds / last.work };
+  const fixed = last.seconds - each * last.work;
+  return fixed >= 0 ? { fixed, each } : { fixed: 0, each: last.seconds / last.work };
+}

@@ -1,0 +1,129 @@
+/** How long a stage that trains will take. */
+import type { Utterance } from '../../data';
+import { dtypeSize } from '../../torch/dtype';
+import type { PlannedStage } from '../plan';
+import type { PlanInputs } from '../plan-inputs';
+import type { Rates } from './estimate';
+import type { ProbeModel } from './probe-model';
+import type { ProbeTexts } from './probe-texts';
+import { stepSeconds, type Settings } from './probe-training';
+import type { Budget } from './stopwatch';
+import { multiplications, trainingLoad, typicalBatch, type Clip } from './workload';
+
+/** Of a teacher's translations that are learnt beside the references: duplicates are dropped. */
+const newTexts = 0.5;
+
+/** Seconds of the processors that a stage takes, saves and audio included. */
+export async function trainingSeconds(
+  name: 'teacher' | 'healed' | 'student',
+  {
+    inputs,
+    stage,
+    probe,
+    texts,
+    rates,
+  }: {
+    inputs: PlanInputs;
+    stage: PlannedStage;
+    probe: ProbeModel;
+    texts: ProbeTexts;
+    rates: Rates;
+  },
+  allowance: number,
+  budget: Budget,
+): Promise<{ seconds: number; extrapolated: number }> {
+  const { recipe, shape, splits } = inputs;
+  const { teacher, heal, distill, languages, importance, seed } = recipe;
+  const settings: Settings & { transcribeRate?: number; ctcSteps?: number } =
+    name === 'teacher' ? teacher.train! : name === 'healed' ? heal! : distill!;
+  const utterances = name === 'student' ? [...splits.train, ...inputs.extra] : splits.train;
+  const learnsTexts = name === 'student' || (name === 'healed' && heal!.teacherTexts);
+  const clips = utterances.map((utterance, i) =>
+    clipOf(utterance, i, {
+      window: 2 * shape.audio.maxSourcePositions,
+      languages,
+      texts,
+      transcripts: name === 'teacher' ? (settings.transcribeRate ?? 0) : 0,
+      again: learnsTexts && i < splits.train.length ? newTexts : 0,
+    }),
+  );
+  const layers = {
+    encoder: shape.audio.encoderLayers,
+    decoder: shape.text.numHiddenLayers - (name === 'teacher' ? 0 : (importance?.remove ?? 0)),
+    vocabulary: shape.text.vocabSize,
+  };
+  const window = 2 * shape.audio.maxSourcePositions;
+  const batchSize = Math.min(settings.batchSize, clips.length);
+  const microBatchesOf = (all: readonly Clip[]): Clip[][] => {
+    const size = settings.microBatchSize ?? settings.batchSize;
+    return Array.from({ length: Math.ceil(all.length / size) }, (_, i) =>
+      all.slice(i * size, (i + 1) * size),
+    );
+  };
+  const costOf = (all: readonly Clip[]): number =>
+    microBatchesOf(all).reduce(
+      (sum, micro) => sum + multiplications(shape, trainingLoad(micro, window), layers),
+      0,
+    );
+  const typical = typicalBatch(clips, batchSize, settings.seed ?? seed, costOf);
+  const microBatches = microBatchesOf(typical.indices.map((i) => clips[i]!));
+  const { trained } = stage;
+  const step = { shape, layers, microBatches, trained, languages, settings };
+  const count =
+    settings.steps ??
+    Math.max(1, Math.round(Math.ceil(clips.length / batchSize) * (settings.epochs ?? 1)));
+  const ctcSteps = Math.min(count, settings.ctcWeight ? (settings.ctcSteps ?? 0) : 0);
+  const share = ctcSteps > 0 ? allowance / 2 : allowance;
+  const alone =
+    ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, share, budget) : undefined;
+  const { seconds, start, extrapolated } = await stepSeconds(probe, step, share, budget);
+  const moments = settings.optimizer === 'adamw8bit' ? 2 : 8;
+  const each = settings.lora === undefined ? dtypeSize[settings.weights ?? 'float32'] : 4;
+  const saves = Math.ceil(count / settings.saveEvery);
+  const heard = utterances.reduce((sum, { seconds: one }) => sum + one, 0);
+  const isFirst = name === 'teacher' || (teacher.train === undefined && name === 'healed');
+  const again = name === 'student' ? inputs.extra.reduce((sum, u) => sum + u.seconds, 0) : 0;
+  return {
+    seconds:
+      start +
+      typical.mean * ((count - ctcSteps) * seconds + ctcSteps * (alone?.seconds ?? 0)) +
+      saves * trained * (each + moments) * rates.write +
+      stage.disk * rates.write +
+      stage.parameters * rates.load +
+      (isFirst ? heard : again) * rates.audio +
+      (teacher.random !== undefined && name === 'teacher'
+        ? texts.secondsToLearn * splits.train.length
+        : 0),
+    extrapolated,
+  };
+}
+
+function clipOf(
+  { seconds, text, translations }: Utterance,
+  i: number,
+  {
+    window,
+    languages,
+    texts,
+    transcripts,
+    again,
+  }: {
+    window: number;
+    languages: readonly string[];
+    texts: ProbeTexts;
+    transcripts: number;
+    again: number;
+  },
+): Clip {
+  const counts = languages.map((language) => texts.count(translations[language] ?? text, language));
+  // Every so many have them, which is as good as drawing lots.
+  const has = (share: number): boolean => Math.floor((i + 1) * share) > Math.floor(i * share);
+  return {
+    frames: Math.min(window, Math.ceil(seconds * 100)),
+    targets: [
+      ...counts,
+      ...(has(again) ? counts : []),
+      ...(has(transcripts) ? [texts.count(text)] : []),
+    ],
+  };
+}

@@ -1,0 +1,155 @@
+/** Times of a plan: what is counted, what is timed, and that nothing is left behind. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { planRecipe } from '../../lib/pipeline';
+import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
+import { lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
+import { promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/time/workload';
+import { getRngState, memory } from '../../lib/torch';
+import { settle } from '../qwen2-audio/tiny-model';
+import { tinyCorpus } from './tiny-corpus';
+import { tinyRecipe, writeRecipe } from './tiny-recipe';
+
+jest.setTimeout(300_000);
+
+let dir: string;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'pare-plan-time-'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('work', () => {
+  test('a micro-batch is padded as a batch of training is', () => {
+    const clips = [
+      { frames: 100, targets: [5] },
+      { frames: 60, targets: [5, 7] },
+    ];
+    const { positions, tokens, targets } = trainingLoad(clips, 300);
+    // 104 frames are padded to 112, two clips of 56 positions.
+    expect(positions).toBe(2 * 56);
+    expect(targets).toBe(6 + 6 + 8);
+    expect(tokens % 16).toBe(0);
+    // A window is never exceeded.
+    expect(trainingLoad([{ frames: 300, targets: [] }], 300).window).toBe(152);
+    expect(promptLoad([300, 20], 300)).toMatchObject({ positions: 300, window: 150 });
+  });
+
+  test('a typical batch is a full one near the mean', () => {
+    const clips = Array.from({ length: 21 }, (_, i) => ({ frames: 10 + i, targets: [3] }));
+    const { indices, mean } = typicalBatch(clips, 4, 1, (batch) =>
+      batch.reduce((sum, { frames }) => sum + frames, 0),
+    );
+    expect(indices).toHaveLength(4);
+    const cost = indices.reduce((sum, i) => sum + clips[i]!.frames, 0);
+    // Six batches, of which the last has one.
+    expect(mean * cost).toBeCloseTo((21 * 20) / 6, 6);
+  });
+});
+
+describe('lines', () => {
+  test('two points give what is fixed and what is for each', () => {
+    const line = lineThrough([
+      { work: 10, seconds: 3 },
+      { work: 20, seconds: 5 },
+    ]);
+    expect(line).toEqual({ fixed: 1, each: 0.2 });
+    expect(secondsFor(line, 100)).toBeCloseTo(21, 9);
+  });
+
+  test('noise makes nothing cheaper than in proportion', () => {
+    const points = [
+      { work: 10, seconds: 3 },
+      { work: 20, seconds: 2 },
+    ];
+    expect(lineThrough(points)).toEqual({ fixed: 0, each: 0.1 });
+  });
+
+  test('all work is timed where it is affordable, less where it is not', () => {
+    const points = [
+      { work: 10, seconds: 1 },
+      { work: 20, seconds: 1.5 },
+    ];
+    expect(nextWork(points, 100, 50)).toBe(100);
+    expect(nextWork(points, 1000, 10)!).toBeLessThan(100);
+    expect(nextWork(points, 1000, 1)).toBeUndefined();
+    expect(nextWork([{ work: 99.5, seconds: 1 }], 100, 50)).toBeUndefined();
+  });
+});
+
+test('a search costs the layers behind the missing one, for each candidate', () => {
+  const { recipe, heard } = search(2);
+  const cost = {
+    encode: () => 100,
+    prompt: (_: readonly number[], layers: number) => layers,
+    token: () => 0,
+    extrapolated: 1,
+  };
+  const dev = [{ id: 'a', audio: '', seconds: 1, text: 'a', translations: { de: 'a' } }];
+  // Encoded once; the whole model; then 6 layers with 4 candidates, 5 layers with 3: the shared
+  // layers run once, and a candidate has on average half of the others behind the missing one.
+  const expected = 100 + 6 + (6 + 4 * 2) + (5 + 3 * 1.5);
+  expect(searchSeconds(heard, recipe, dev, cost, 6)).toBeCloseTo(expected, 9);
+});
+
+function search(remove: number): { recipe: never; heard: Heard } {
+  const recipe = {
+    importance: { remove, criterion: 'chrf', protectedLayers: [] },
+    ...{ languages: ['de'], generation: { batchSize: 4, maxNewTokens: 9 } },
+  };
+  const heard = {
+    recipe,
+    texts: { count: () => 1 },
+    framesOf: (all: readonly unknown[]) => all.map(() => 100),
+  };
+  return { recipe: recipe as never, heard: heard as unknown as Heard };
+}
+
+describe('a recipe', () => {
+  test('is timed without a run folder, and leaves no tensor and the same random numbers', async () => {
+    tinyCorpus(join(dir, 'corpus'));
+    const file = writeRecipe(dir, tinyRecipe(join(dir, 'corpus'), join(dir, 'none')));
+    await settle();
+    const [handles, rng] = [memory().handles, Buffer.from(getRngState()).toString('hex')];
+    const plan = await planRecipe(file, { time: true });
+    expect(plan.assumed.filter((text) => text.startsWith('no times'))).toEqual([]);
+    for (const { name, expectedSeconds, processorSeconds } of plan.stages) {
+      expect({ name, positive: processorSeconds! > 0 }).toEqual({ name, positive: true });
+      expect(expectedSeconds! <= processorSeconds!).toBe(true);
+    }
+    expect(plan.calibration).toBeGreaterThan(0);
+    await settle();
+    expect(memory().handles).toBe(handles);
+    expect(Buffer.from(getRngState()).toString('hex')).toBe(rng);
+  });
+
+  test('twice the steps take about twice as long, from the same calibration', async () => {
+    const corpus = join(dir, 'corpus');
+    const { stages } = await planRecipe(writeRecipe(dir, tinyRecipe(corpus, join(dir, 'none'))), {
+      time: true,
+      set: ['heal.steps=1000', 'teacher.train.steps=100000'],
+    });
+    const of = (name: string): number => stages.find((s) => s.name === name)!.processorSeconds!;
+    expect(of('teacher') / of('healed')).toBeGreaterThan(10);
+  });
+
+  test('without a corpus what is assumed is told; sound that cannot be read costs the times alone', async () => {
+    const { teacher: _, ...rest } = tinyRecipe('/nowhere', join(dir, 'none'));
+    const checkpoint = 'recipes/demo-teacher';
+    const recipe = { ...rest, teacher: { checkpoint: join(process.cwd(), checkpoint) } };
+    const file = writeRecipe(dir, recipe, 'assumed.yaml');
+    const plan = await planRecipe(file, { time: true, set: ['importance=', 'heal='] });
+    expect(plan.assumed[0]).toMatch(/\/nowhere is not there: .* 100 a split for times/);
+    expect(plan.stages[0]!.expectedSeconds).toBeGreaterThan(0);
+
+    const broken = tinyCorpus(join(dir, 'broken'));
+    for (const { audio } of [...broken.dev, ...broken.test]) {
+      writeFileSync(join(dir, 'broken', audio), 'no sound');
+    }
+    const bad = writeRecipe(dir, tinyRecipe(join(dir, 'broken'), join(dir, 'none')), 'broken.yaml');
+    const untimed = await planRecipe(bad, { time: true });
+    expect(untimed.assumed).toEqual([expect.stringMatching(/^no times: /)]);
+    expect(untimed.stages[0]!.peak).toBeGreaterThan(0);
+    expect(untimed.stages[0]!.expectedSeconds).toBeUndefined();
+  });
+});
