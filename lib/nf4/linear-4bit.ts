@@ -1,4 +1,4 @@
-import { nn, scope, type Tensor } from '../torch';
+import { isAutocasting, nn, scope, type Tensor } from '../torch';
 import { PackedModule, packedFromStateDict } from './packed-module';
 import type { QuantState } from './quant-state';
 import type { FloatDType } from './quant-state-json';
@@ -7,7 +7,7 @@ import { matmul4bit, quantizeNf4, type QuantizeOptions } from './quantize';
 /** What a 4-bit layer has beside its packed weight. */
 export interface Linear4bitOptions {
   bias?: Tensor;
-  /** The dtype of the product; the input's unless given. */
+  /** The dtype of the product; the input's unless given, or bfloat16 under `autocast`. */
   computeDtype?: FloatDType;
 }
 
@@ -57,9 +57,15 @@ export class Linear4bit extends PackedModule {
     });
   }
 
-  /** x [..., inFeatures] gives [..., outFeatures] in the dtype of x. */
+  /**
+   * x [..., inFeatures] gives [..., outFeatures] in the dtype of x; under `autocast` in bfloat16, as
+   * `nn.Linear` does.
+   */
   forward(x: Tensor): Tensor {
     const { computeDtype, quantState, weight, bias } = this;
+    if (computeDtype === undefined && isAutocasting() && x.dtype === 'float32') {
+      return matmul4bit(x.to('bfloat16'), weight, quantState, bias);
+    }
     if (computeDtype === undefined || x.dtype === computeDtype) {
       return matmul4bit(x, weight, quantState, bias);
     }

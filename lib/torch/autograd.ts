@@ -47,6 +47,11 @@ function withAutocast<T>(enabled: boolean, body: () => T): T {
   }
 }
 
+/** Whether matrix products compute in bfloat16: inside of {@link autocast}. */
+export function isAutocasting(): boolean {
+  return autocasting;
+}
+
 /** Whether operations are recorded for autograd: outside of {@link noGrad}. */
 export function isGradEnabled(): boolean {
   return binding.isGradEnabled();

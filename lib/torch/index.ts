@@ -10,6 +10,7 @@ export {
   checkpoint,
   discardCheckpoints,
   grad,
+  isAutocasting,
   isGradEnabled,
   noGrad,
 } from './autograd';

@@ -7,6 +7,7 @@ import {
   type FloatDType,
 } from '../../lib/nf4';
 import {
+  autocast,
   backward,
   functional as F,
   Generator,
@@ -45,6 +46,29 @@ describe('the product is that of bitsandbytes', () => {
         expect(relativeError(bias!.grad!, float32(v.biasGrad))).toBeLessThan(tolerances[v.dtype]);
       }
     });
+  });
+});
+
+test('under autocast a 4-bit layer computes in bfloat16, as a plain one does', () => {
+  scope(() => {
+    const generator = new Generator(7);
+    const linear = new nn.Linear(128, 64, { bias: true, generator });
+    using packed = Linear4bit.fromLinear(linear);
+    const x = randn([20, 128], { generator });
+    x.requiresGrad = true;
+    const y = autocast(() => packed.forward(x));
+    expect(y.dtype).toBe('bfloat16');
+    expect(y.dtype).toBe(autocast(() => linear.forward(x)).dtype);
+    const own = x.detach().to('bfloat16');
+    own.requiresGrad = true;
+    const same = packed.forward(own);
+    expect(y.toArray()).toEqual(same.toArray());
+    backward(y.to('float32').sum());
+    backward(same.to('float32').sum());
+    expect(x.grad!.dtype).toBe('float32');
+    expect(x.grad!.toArray()).toEqual(own.grad!.to('float32').toArray());
+    // Outside of it, and for a dtype that is asked for, nothing changes.
+    expect(packed.forward(x).dtype).toBe('float32');
   });
 });
 
