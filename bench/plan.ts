@@ -44,6 +44,8 @@ interface Measured {
 
 interface Result {
   plan: Plan;
+  /** Made when the teacher's texts were there, of which the student learns those that are new. */
+  later: Plan;
   measured: Measured[];
   load: number;
 }
@@ -188,9 +190,12 @@ async function inChild<T>(...args: string[]): Promise<T> {
 
 async function resultOf(folder: string, size: string): Promise<Result> {
   const path = join(folder, `${size}.json`);
-  if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8')) as Result;
+  const before = existsSync(path)
+    ? (JSON.parse(readFileSync(path, 'utf8')) as Partial<Result>)
+    : undefined;
+  if (before?.plan !== undefined) return before as Result;
   const output = join(folder, size);
-  rmSync(output, { recursive: true, force: true });
+  if (before === undefined) rmSync(output, { recursive: true, force: true });
   const recipe = {
     ...{ name: size, output, seed: 3, languages: ['de', 'zh'] },
     ...{ corpus: { path: await corpusIn(folder) }, evaluate: { samples: 100 } },
@@ -198,12 +203,13 @@ async function resultOf(folder: string, size: string): Promise<Result> {
   };
   const file = join(folder, `${size}.yaml`);
   writeFileSync(file, stringify(recipe));
-  const plan = await inChild<Plan>('--plan', file);
-  const measured: Measured[] = [];
+  // As if nothing were there yet.
+  const plan = await inChild<Plan>('--plan', file, `output=${output}-none`);
+  const measured: Measured[] = before?.measured ?? [];
   // Every process reads the audio that its stage hears; in a run of one process the first one does.
   const hears = ['teacher', 'evaluation-teacher', 'importance'];
   if (!('train' in (recipe as unknown as { teacher: object }).teacher)) hears.push('healed');
-  for (;;) {
+  while (before === undefined) {
     const one = await inChild<(Measured & { audio: number }) | null>('--next', file);
     if (one === null) break;
     const { audio, ...own } = one;
@@ -211,19 +217,20 @@ async function resultOf(folder: string, size: string): Promise<Result> {
     console.error(own);
     measured.push(own);
   }
-  const result = { plan, measured, load: loadavg()[0]! };
+  const later = await inChild<Plan>('--plan', file);
+  const result = { plan, later, measured, load: loadavg()[0]! };
   writeFileSync(path, JSON.stringify(result, null, 1));
   return result;
 }
 
-function rows({ plan, measured }: Result): string[] {
+function rows({ plan, later, measured }: Result): string[] {
   const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(2);
-  return measured.flatMap(({ name, processor, peak }) => {
-    const stage = plan.stages.find((one) => one.name === name);
+  const row = (from: Plan, title: string, { name, processor, peak }: Measured): string[] => {
+    const stage = from.stages.find((one) => one.name === name);
     if (stage === undefined) return [];
     const { processorSeconds: planned } = stage;
     const cells = [
-      name,
+      title,
       gigabytes(stage.peak),
       gigabytes(peak),
       (stage.peak / peak).toFixed(2),
@@ -232,7 +239,11 @@ function rows({ plan, measured }: Result): string[] {
       planned === undefined ? '' : (planned / processor).toFixed(2),
     ];
     return [`| ${cells.join(' | ')} |`];
-  });
+  };
+  return measured.flatMap((one) => [
+    ...row(plan, one.name, one),
+    ...(one.name === 'student' ? row(later, 'student, the texts being there', one) : []),
+  ]);
 }
 
 const head = [
@@ -290,12 +301,12 @@ async function main(): Promise<void> {
   }
 }
 
-const [first, file] = process.argv.slice(2);
+const [first, file, ...set] = process.argv.slice(2);
 const work =
   first === '--next'
     ? next(file!)
     : first === '--plan'
-      ? planRecipe(file!, { time: true }).then((plan) => console.log(JSON.stringify(plan)))
+      ? planRecipe(file!, { time: true, set }).then((plan) => console.log(JSON.stringify(plan)))
       : main();
 work.catch((error: unknown) => {
   console.error(error);

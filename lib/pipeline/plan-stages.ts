@@ -8,6 +8,7 @@ import type { Lengths, PlanInputs } from './plan-inputs';
 import {
   decodingMemory,
   ModelCost,
+  programBytes,
   promptStateBytes,
   trainingMemory,
   type Shape,
@@ -104,6 +105,7 @@ class Planner {
       this.lengths.utterances + (name === 'student' ? (this.lengths.extra ?? 0) : 0);
     const targets = this.recipe.languages.length;
     const rows = {
+      positions: this.#positions,
       clips: Math.min(microBatchSize ?? batchSize, utterances || Infinity),
       // An utterance's prompts and answers share a row; only the audio and the head of it are once.
       tokens: Math.ceil(longest * 25) + targets * (promptTokens / 2 + targetTokens) + promptTokens,
@@ -140,6 +142,7 @@ class Planner {
     const ahead = 8 * generation.batchSize * Math.ceil(this.lengths.longest * 25);
     const memory = decodingMemory(model, {
       rows: generation.batchSize,
+      positions: this.#positions,
       tokens: Math.ceil(this.lengths.longest * 25) + promptTokens,
       newTokens: generation.maxNewTokens,
       encoded: encoded ?? ahead,
@@ -158,10 +161,16 @@ class Planner {
     return { ...search, memory: { ...search.memory, cache } };
   }
 
+  /** Of the longest clip in the encoder: batches are padded to it, not to the window. */
+  get #positions(): number {
+    const frames = 16 * Math.ceil((100 * this.lengths.longest + 4) / 16);
+    return Math.min(this.shape.audio.maxSourcePositions, frames / 2);
+  }
+
   /** From file to file, or through a model that is as large. */
   #copying(name: string, from: ModelCost, to: ModelCost): Stage {
     const memory = {
-      program: ModelCost.program,
+      program: programBytes.copying,
       weights: name === 'pruned' ? from.bytesInMemory() : 0,
     };
     const { parameters, bytesOnDisk: disk } = to;

@@ -83,6 +83,7 @@ test('a search costs the layers behind the missing one, for each candidate', () 
     encode: () => 100,
     prompt: (_: readonly number[], layers: number) => layers,
     token: () => 0,
+    start: 0,
     extrapolated: 1,
   };
   const dev = [{ id: 'a', audio: '', seconds: 1, text: 'a', translations: { de: 'a' } }];

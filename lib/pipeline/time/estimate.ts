@@ -110,7 +110,7 @@ class Estimator {
     // One model after the other, so that few are in memory.
     const kinds = { full: 1, packed: quantize === undefined ? 0 : 1 };
     const training = ['teacher', 'healed', 'student'].filter((name) => this.#trains(name));
-    this.#probes = training.length + kinds.full + 2 * kinds.packed;
+    this.#probes = training.length + kinds.full + (whole ? 2 : 1) * kinds.packed;
     {
       const weights = teacher.train?.weights ?? 'float32';
       using probe = ProbeModel.make(shape, this.#texts, weights);
@@ -196,11 +196,19 @@ class Estimator {
     }
     if (names.has('distilled')) {
       const decoding = decodingSeconds(heard, splits.train, recipe.languages, cost, whole);
-      this.#note('distilled', decoding + this.#loading('distilled'), cost.extrapolated);
+      this.#note(
+        'distilled',
+        cost.start + decoding + this.#loading('distilled'),
+        cost.extrapolated,
+      );
     }
     if (names.has('importance')) {
       const seconds = searchSeconds(heard, recipe, splits.dev, cost, whole);
-      this.#note('importance', seconds + this.#loading('importance'), cost.extrapolated);
+      this.#note(
+        'importance',
+        cost.start + seconds + this.#loading('importance'),
+        cost.extrapolated,
+      );
     }
     const pruned = this.#stage('pruned');
     if (pruned !== undefined) {
@@ -221,7 +229,10 @@ class Estimator {
     const plain = await this.#cost(probe, 'decoding in 4 bits');
     if (plain !== undefined) this.#evaluate('evaluation-quantized', plain, layers);
     if (distill === undefined) return;
-    const adapted = await this.#cost(probe, 'decoding with an adapter', distill.lora);
+    // Of a large one, an adapter's part of the work is small.
+    const adapted = probe.isWhole
+      ? await this.#cost(probe, 'decoding with an adapter', distill.lora)
+      : plain;
     if (adapted !== undefined) this.#evaluate('evaluation-student', adapted, layers);
   }
 
@@ -264,7 +275,7 @@ class Estimator {
     const decoding = decodingSeconds(this.#heard(), splits.test, languages, cost, layers);
     const sentences = splits.test.length * languages.length;
     const bootstrap = sentences * evaluate.samples * this.#rates.bootstrap;
-    this.#note(name, decoding + bootstrap + this.#loading(name), cost.extrapolated);
+    this.#note(name, cost.start + decoding + bootstrap + this.#loading(name), cost.extrapolated);
   }
 
   /** The model, and audio that no stage before has heard. */

@@ -16,6 +16,8 @@ export interface DecodingCost {
   prompt(frames: readonly number[], decoderLayers: number): number;
   /** A further token of each row. */
   token(decoderLayers: number): number;
+  /** Beside all work: code and kernels that are compiled when they are first used. */
+  start: number;
   /** Of the work of a whole batch, by what of it was timed. */
   extrapolated: number;
 }
@@ -92,18 +94,21 @@ export async function decodingCost(
       audio!.dispose();
     }
   };
+  let start: number | undefined;
   const measure = async (of: Layers, share: number): Promise<Times> => {
     probe.only(of);
     const until = budget.used + share;
     const points: ({ frames: number[] } & Parts)[] = [];
     const steps: { work: number; seconds: number }[] = [];
     const full = encodeWork(frames, of.encoder) + promptWork(frames, of.decoder);
-    for (let now = frames.map((n) => Math.min(n, 32)).slice(0, 4); ;) {
+    for (let now = frames.map((n) => Math.min(n, 32)).slice(0, probe.isWhole ? 4 : 3); ;) {
       const before = budget.used;
       // Once for the kernels, which are compiled for each shape.
       const first = await run(now);
       const cost = budget.used - before;
-      const times = cost < 0.3 ? await run(now) : first;
+      const again = cost < Math.min(0.3, share / 3);
+      const times = again ? await run(now) : first;
+      if (again && start === undefined) start = Math.max(0, 2 * cost - (budget.used - before));
       points.push({ frames: now, ...times });
       const work = encodeWork(now, of.encoder) + promptWork(now, of.decoder);
       steps.push({ work, seconds: cost });
@@ -130,15 +135,18 @@ export async function decodingCost(
     };
   };
   try {
-    const full = probe.isWhole ? layers : { encoder: 1, decoder: 1, vocabulary: 0 };
+    const full = probe.isWhole ? layers : { encoder: 0, decoder: 0, vocabulary: 0 };
     // Of a whole model the decoder without half of its layers, else with one more.
     const other = probe.isWhole
       ? { ...full, decoder: Math.max(1, Math.floor(full.decoder / 2)) }
-      : { ...full, decoder: 2 };
-    const a = await measure(full, 0.4 * allowance);
-    const b = other.decoder === full.decoder ? a : await measure(other, 0.3 * allowance);
-    const wide = { ...full, encoder: 2 };
-    const c = probe.isWhole ? a : await measure(wide, 0.3 * allowance);
+      : { ...full, decoder: 1 };
+    const a = await measure(full, (probe.isWhole ? 0.5 : 0.15) * allowance);
+    const b =
+      other.decoder === full.decoder
+        ? a
+        : await measure(other, (probe.isWhole ? 0.4 : 0.5) * allowance);
+    const wide = { ...full, encoder: 1 };
+    const c = probe.isWhole ? a : await measure(wide, 0.25 * allowance);
     const slope = (of: (times: Times, decoder: number) => number): [number, number] => {
       const at = of(a, full.decoder);
       const steps = other.decoder - full.decoder;
@@ -150,6 +158,7 @@ export async function decodingCost(
         ? 0
         : rows * (layers.vocabulary - probe.layers.vocabulary) * shape.text.hiddenSize * each;
     return {
+      start: start ?? 0,
       encode: (of) => {
         const at = secondsFor(a.encode, encodeWork(of, full.encoder));
         if (probe.isWhole) return at;
@@ -158,13 +167,13 @@ export async function decodingCost(
       },
       prompt: (of, decoder) => {
         const [at, each] = slope((t, d) => secondsFor(t.prompt, promptWork(of, d)));
-        return at + each * (decoder - full.decoder) + head(of.length, a.prompt.each);
+        return at + each * (decoder - full.decoder) + head(of.length, b.prompt.each);
       },
       token: (decoder) => {
         const [at, each] = slope((t) => t.token);
-        return at + each * (decoder - full.decoder) + head(frames.length, a.prompt.each);
+        return at + each * (decoder - full.decoder) + head(frames.length, b.prompt.each);
       },
-      extrapolated: a.extrapolated * (probe.isWhole ? 1 : layers.decoder),
+      extrapolated: b.extrapolated * (probe.isWhole ? 1 : layers.decoder),
     };
   } finally {
     if (adapter !== undefined) {

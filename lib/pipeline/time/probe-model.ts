@@ -1,6 +1,6 @@
 /**
  * A model of a recipe's widths with weights of no meaning, to time the program's own functions on:
- * whole where it is small, else two layers of each kind and a small vocabulary.
+ * whole where it is small, else one layer of each kind and a small vocabulary.
  */
 import { quantizeModel } from '../../compress';
 import type { LogMel } from '../../audio';
@@ -60,8 +60,8 @@ export class ProbeModel {
     const text = { ...shape.text };
     if (isWhole) text.vocabSize = Math.max(text.vocabSize, tokenizer.vocabSize);
     else {
-      audio.encoderLayers = Math.min(2, audio.encoderLayers);
-      text.numHiddenLayers = Math.min(2, text.numHiddenLayers);
+      audio.encoderLayers = 1;
+      text.numHiddenLayers = 1;
       text.vocabSize = tokenizer.vocabSize;
     }
     const processor = new Processor({

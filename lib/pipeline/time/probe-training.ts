@@ -42,72 +42,120 @@ export async function stepSeconds(
   allowance: number,
   budget: Budget,
 ): Promise<{ seconds: number; start: number; extrapolated: number }> {
-  using trainer = new Trainer(probe, step, budget);
   const { shape, layers, microBatches, trained, settings } = step;
   const window = 2 * shape.audio.maxSourcePositions;
-  const workOf = (clips: readonly Clip[], of: Layers): number =>
-    multiplications(shape, trainingLoad(clips, window), of);
-  const largest = microBatches[0]!;
-  const measure = async (
-    of: Layers,
-    share: number,
-  ): Promise<{ line: Line; extrapolated: number }> => {
-    probe.only(of);
-    const until = budget.used + share;
-    const points: { work: number; seconds: number }[] = [];
-    const full = workOf(largest, of);
-    for (let clips = smallest(largest); ;) {
-      const seconds = await trainer.time(clips);
-      const work = workOf(clips, of);
-      points.push({ work, seconds });
-      const next = nextWork(points, full, until - budget.used);
-      if (next === undefined) break;
-      clips = reduced(largest, next / full);
-      if (workOf(clips, of) < 1.2 * work) break;
+  const lines = await linesOf(probe, step, allowance, budget);
+  const { vocabulary } = probe.layers;
+  let seconds = 0;
+  for (const clips of microBatches) {
+    const load = trainingLoad(clips, window);
+    const of = (part: Part): number => {
+      const { line, layers: timed } = lines.parts[part]!;
+      return secondsFor(line, multiplications(shape, load, timed));
+    };
+    if (probe.isWhole) {
+      seconds += of('whole');
+      continue;
     }
-    const last = points.at(-1)!;
-    const exact = last.work >= 0.99 * full;
-    const line = exact ? { fixed: 0, each: last.seconds / last.work } : lineThrough(points);
-    return { line, extrapolated: full / last.work };
-  };
-  const total = (line: Line, of: Layers): number =>
-    microBatches.reduce((sum, clips) => sum + secondsFor(line, workOf(clips, of)), 0);
-  let seconds: number;
-  let extrapolated: number;
-  if (probe.isWhole) {
-    const of = { ...layers, vocabulary: probe.layers.vocabulary };
-    const { line, ...more } = await measure(of, 0.8 * allowance);
-    ({ extrapolated } = more);
-    seconds = total(line, of);
-  } else {
-    const { vocabulary } = probe.layers;
-    const one = { encoder: 1, decoder: 1, vocabulary };
-    const base = await measure(one, 0.3 * allowance);
-    const more = { ...one, encoder: 2 };
-    const deeper = { ...one, decoder: 2 };
-    const first = total(base.line, one);
-    const encoder = total((await measure(more, 0.25 * allowance)).line, more) - first;
-    const decoder = total((await measure(deeper, 0.25 * allowance)).line, deeper) - first;
+    const none = of('none');
     // What lm_head has more rows of, at the pace of all else.
-    const head = microBatches
-      .map((clips) => trainingLoad(clips, window).targets * shape.text.hiddenSize)
-      .reduce((sum, each) => sum + each * (layers.vocabulary - vocabulary) * base.line.each, 0);
-    extrapolated = base.extrapolated * layers.decoder;
-    seconds =
-      first +
-      Math.max(0, encoder) * (layers.encoder - 1) +
-      Math.max(0, decoder) * (layers.decoder - 1) +
-      Math.max(0, head);
+    const head = load.targets * shape.text.hiddenSize * (layers.vocabulary - vocabulary);
+    seconds +=
+      none +
+      layers.encoder * Math.max(0, of('encoder') - none) +
+      layers.decoder * Math.max(0, of('decoder') - none) +
+      Math.max(0, head) * lines.parts.decoder!.line.each;
   }
-  const update = await trainer.timeUpdate();
   const sums = microBatches.length > 1 && settings.weights === 'bfloat16' ? 1.5 : 1;
-  return { seconds: seconds + sums * trained * update, start: trainer.start, extrapolated };
+  const { update, start } = lines;
+  const of = (probe.isWhole ? lines.parts.whole : lines.parts.decoder)!;
+  const extrapolated = of.extrapolated * (probe.isWhole ? 1 : layers.decoder);
+  return { seconds: seconds + sums * trained * update, start, extrapolated };
+}
+
+/** Of a large model, what has no layers, and what has one of a kind. */
+type Part = 'whole' | 'none' | 'encoder' | 'decoder';
+
+interface Lines {
+  parts: Partial<Record<Part, { line: Line; layers: Layers; extrapolated: number }>>;
+  /** Seconds for a parameter's part of the optimiser's step. */
+  update: number;
+  start: number;
+}
+
+/** What was timed of a large model, by the settings: stages with the same ones share it. */
+const known = new WeakMap<ProbeModel, Map<string, Lines>>();
+
+async function linesOf(
+  probe: ProbeModel,
+  step: Step,
+  allowance: number,
+  budget: Budget,
+): Promise<Lines> {
+  const { layers, settings, ctcOnly } = step;
+  const { bf16, gradientCheckpointing, optimizer, lora, ctcWeight, maxGradNorm } = settings;
+  const mode = { bf16, gradientCheckpointing, optimizer, lora, ctcWeight, maxGradNorm, ctcOnly };
+  const key = JSON.stringify(probe.isWhole ? [mode, step] : mode);
+  const all = known.get(probe) ?? new Map<string, Lines>();
+  known.set(probe, all);
+  const found = all.get(key);
+  if (found !== undefined) return found;
+  using trainer = new Trainer(probe, step, budget);
+  const { vocabulary } = probe.layers;
+  const parts: Lines['parts'] = {};
+  if (probe.isWhole) {
+    const of = { ...layers, vocabulary };
+    parts.whole = { ...(await measure(trainer, of, 0.8 * allowance)), layers: of };
+  } else {
+    const none = { encoder: 0, decoder: 0, vocabulary };
+    const of = { none, encoder: { ...none, encoder: 1 }, decoder: { ...none, decoder: 1 } };
+    // Most of such a model is its decoder.
+    const shares = { none: 0.1, encoder: 0.25, decoder: 0.55 };
+    for (const part of ['none', 'encoder', 'decoder'] as const) {
+      const share = shares[part] * allowance;
+      parts[part] = { ...(await measure(trainer, of[part], share)), layers: of[part] };
+    }
+  }
+  const lines = { parts, update: await trainer.timeUpdate(), start: trainer.start };
+  all.set(key, lines);
+  return lines;
+}
+
+/** Times larger and larger parts of a micro-batch, as far as the share goes. */
+async function measure(
+  trainer: Trainer,
+  layers: Layers,
+  share: number,
+): Promise<{ line: Line; extrapolated: number }> {
+  const { probe, budget } = trainer;
+  const { shape, microBatches } = trainer.step;
+  const workOf = (clips: readonly Clip[]): number =>
+    multiplications(shape, trainingLoad(clips, 2 * shape.audio.maxSourcePositions), layers);
+  probe.only(layers);
+  const until = budget.used + share;
+  const largest = microBatches[0]!;
+  const full = workOf(largest);
+  const points: { work: number; seconds: number }[] = [];
+  for (let clips = smallest(largest, probe.isWhole ? 64 : 32); ;) {
+    const seconds = await trainer.time(clips);
+    const work = workOf(clips);
+    points.push({ work, seconds });
+    const next = nextWork(points, full, until - budget.used);
+    if (next === undefined) break;
+    clips = reduced(largest, next / full);
+    if (workOf(clips) < 1.2 * work) break;
+  }
+  const last = points.at(-1)!;
+  const exact = last.work >= 0.99 * full;
+  const line = exact ? { fixed: 0, each: last.seconds / last.work } : lineThrough(points);
+  return { line, extrapolated: full / last.work };
 }
 
 /** The first clip, or a piece of it where the whole is long. */
-function smallest(clips: readonly Clip[]): Clip[] {
-  const [{ frames, targets }] = clips as [Clip, ...Clip[]];
-  return [{ frames: Math.min(frames, 64), targets: targets.map((n) => Math.min(n, 8)) }];
+function smallest(clips: readonly Clip[], frames: number): Clip[] {
+  const [{ frames: all, targets }] = clips as [Clip, ...Clip[]];
+  const least = Math.ceil(frames / 8);
+  return [{ frames: Math.min(all, frames), targets: targets.map((n) => Math.min(n, least)) }];
 }
 
 /** So large a part of a micro-batch: fewer clips, or a part of one. */
@@ -118,7 +166,7 @@ function reduced(clips: readonly Clip[], part: number): Clip[] {
   const [{ frames, targets }] = clips.slice(-1) as [Clip];
   const of = (all: number, least: number): number =>
     Math.min(all, Math.max(least, Math.round(all * part * clips.length)));
-  return [{ frames: of(frames, 64), targets: targets.map((n) => of(n, 8)) }];
+  return [{ frames: of(frames, 32), targets: targets.map((n) => of(n, 4)) }];
 }
 
 class Trainer {
@@ -178,7 +226,7 @@ class Trainer {
     scope(() => [...task.microBatches(0)]);
     let seconds = await this.budget.time(run);
     this.#forgetGradients();
-    if (seconds < 0.5) {
+    if (seconds < 0.5 && seconds < this.budget.left / 4) {
       const first = seconds;
       seconds = await this.budget.time(run);
       this.start ||= Math.max(0, first - seconds);

@@ -1,8 +1,12 @@
 /** How long a stage that trains will take. */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { DistilledTargets } from '../../compress';
 import type { Utterance } from '../../data';
 import { dtypeSize } from '../../torch/dtype';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
+import type { Recipe } from '../recipe-schema';
 import type { Rates } from './estimate';
 import type { ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
@@ -10,8 +14,23 @@ import { stepSeconds, type Settings } from './probe-training';
 import type { Budget } from './stopwatch';
 import { multiplications, trainingLoad, typicalBatch, type Clip } from './workload';
 
-/** Of a teacher's translations that are learnt beside the references: duplicates are dropped. */
-const newTexts = 0.5;
+/**
+ * The share of a teacher's translations that is learnt beside the references, duplicates and what is
+ * broken being dropped: what the run folder has of them, or half.
+ */
+function newTexts({ output }: Recipe): number {
+  try {
+    const path = join(resolve(output), 'distilled', 'targets.json');
+    const languages = Object.values(
+      JSON.parse(readFileSync(path, 'utf8')) as Record<string, Pick<DistilledTargets, 'counts'>>,
+    );
+    const sum = (key: 'kept' | 'translated'): number =>
+      languages.reduce((all, { counts }) => all + counts[key], 0);
+    return sum('kept') / sum('translated');
+  } catch {
+    return 0.5;
+  }
+}
 
 /** Seconds of the processors that a stage takes, saves and audio included. */
 export async function trainingSeconds(
@@ -37,6 +56,7 @@ export async function trainingSeconds(
   const settings: Settings & { transcribeRate?: number; ctcSteps?: number } =
     name === 'teacher' ? teacher.train! : name === 'healed' ? heal! : distill!;
   const utterances = name === 'student' ? [...splits.train, ...inputs.extra] : splits.train;
+  const share = newTexts(recipe);
   const learnsTexts = name === 'student' || (name === 'healed' && heal!.teacherTexts);
   const clips = utterances.map((utterance, i) =>
     clipOf(utterance, i, {
@@ -44,7 +64,7 @@ export async function trainingSeconds(
       languages,
       texts,
       transcripts: name === 'teacher' ? (settings.transcribeRate ?? 0) : 0,
-      again: learnsTexts && i < splits.train.length ? newTexts : 0,
+      again: learnsTexts && i < splits.train.length ? share : 0,
     }),
   );
   const layers = {
@@ -73,10 +93,10 @@ export async function trainingSeconds(
     settings.steps ??
     Math.max(1, Math.round(Math.ceil(clips.length / batchSize) * (settings.epochs ?? 1)));
   const ctcSteps = Math.min(count, settings.ctcWeight ? (settings.ctcSteps ?? 0) : 0);
-  const share = ctcSteps > 0 ? allowance / 2 : allowance;
+  const part = ctcSteps > 0 ? allowance / 2 : allowance;
   const alone =
-    ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, share, budget) : undefined;
-  const { seconds, start, extrapolated } = await stepSeconds(probe, step, share, budget);
+    ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, part, budget) : undefined;
+  const { seconds, start, extrapolated } = await stepSeconds(probe, step, part, budget);
   const moments = settings.optimizer === 'adamw8bit' ? 2 : 8;
   const each = settings.lora === undefined ? dtypeSize[settings.weights ?? 'float32'] : 4;
   const saves = Math.ceil(count / settings.saveEvery);
