@@ -29,6 +29,7 @@ import { planRecipe, readRecipe, runRecipe, type Plan } from '../lib/pipeline';
 import { demoCorpusDir, ensureDemoCorpus } from '../lib/pipeline/demo-corpus';
 import { misfitOf } from '../lib/pipeline/plan-fit';
 import { planInputs } from '../lib/pipeline/plan-inputs';
+import { synthesizeCheckpoint } from '../lib/qwen2-audio/synthesize';
 import { publicShapes } from '../lib/qwen2-audio/public-shapes';
 
 const execute = promisify(execFile);
@@ -65,20 +66,35 @@ const tiny = {
   },
 };
 
-const wide = {
-  vocabSize: 20000,
-  audio: {
-    ...{ d_model: 256, encoder_layers: 4, encoder_attention_heads: 4, encoder_ffn_dim: 1024 },
-    max_source_positions: 150,
-  },
-  text: {
-    ...{ hidden_size: 512, intermediate_size: 1536, num_hidden_layers: 8, num_attention_heads: 8 },
-    ...{ num_key_value_heads: 8, initializer_range: 0.02 },
-  },
+/** A vocabulary of 20,000, with the ids of its special tokens. */
+const vocabulary = {
+  ...{ audio_token_index: 19000, 'text_config.vocab_size': 20000 },
+  ...{ 'text_config.bos_token_id': 18997, 'text_config.pad_token_id': 18997 },
+  'text_config.eos_token_id': 18999,
 };
 
+/** A checkpoint's numbers: a small corpus does not have the words for a vocabulary of 20,000. */
+const wide = {
+  ...vocabulary,
+  ...{ 'audio_config.d_model': 256, 'audio_config.encoder_layers': 4 },
+  ...{ 'audio_config.encoder_attention_heads': 4, 'audio_config.encoder_ffn_dim': 1024 },
+  'audio_config.max_source_positions': 150,
+  ...{ 'text_config.hidden_size': 512, 'text_config.intermediate_size': 1536 },
+  ...{ 'text_config.num_hidden_layers': 8, 'text_config.num_attention_heads': 8 },
+  'text_config.num_key_value_heads': 8,
+};
+
+interface Size {
+  title: string;
+  recipe: object;
+  /** Utterances of each split. */
+  counts?: Record<'train' | 'dev' | 'test', number>;
+  /** Writes the checkpoint that the recipe begins with. */
+  prepare?: (folder: string) => Promise<unknown>;
+}
+
 /** The recipes, by their size. What is random does not end its texts: they are as long as allowed. */
-const sizes: Record<string, { title: string; recipe: object }> = {
+const sizes: Record<string, Size> = {
   tiny: {
     title: '5 decoder layers of width 32',
     recipe: {
@@ -103,26 +119,49 @@ const sizes: Record<string, { title: string; recipe: object }> = {
   },
   wide: {
     title: '8 decoder layers of width 512, 20,000 tokens',
+    prepare: (folder) =>
+      synthesizeCheckpoint('qwen2-audio-tiny', join(folder, 'wide-teacher'), { set: wide }),
     recipe: {
       generation: { maxNewTokens: 4, batchSize: 10 },
-      teacher: { random: wide, train: { ...training, batchSize: 4, steps: 4 } },
+      teacher: { checkpoint: 'wide-teacher', train: { ...training, batchSize: 4, steps: 4 } },
       importance: { remove: 1, criterion: 'chrf', protectedLayers: [1, 2, 3, 4] },
       heal: { ...training, steps: 3, bf16: true, gradientCheckpointing: true, microBatchSize: 4 },
       quantize: {},
       distill: { ...training, steps: 3, bf16: true, gradientCheckpointing: true, lora },
     },
   },
+  seven: {
+    title: "4 of the 7B's layers of each kind, in its widths, 20,000 tokens",
+    counts: { train: 16, dev: 4, test: 4 },
+    prepare: (folder) => {
+      const set = {
+        ...vocabulary,
+        ...{ 'text_config.num_hidden_layers': 4, 'audio_config.encoder_layers': 4 },
+      };
+      return synthesizeCheckpoint('qwen2-audio-7b', join(folder, 'seven-teacher'), { set });
+    },
+    recipe: {
+      generation: { maxNewTokens: 4, batchSize: 4 },
+      teacher: { checkpoint: 'seven-teacher' },
+      quantize: {},
+      distill: {
+        ...{ ...training, steps: 3, bf16: true, gradientCheckpointing: true },
+        ...{ optimizer: 'adamw8bit', lora: { ...lora, r: 64 } },
+      },
+    },
+  },
 };
 
+const usualCounts = { train: 120, dev: 24, test: 40 };
+
 /** A part of the demo's corpus, so that runs are short. */
-async function corpusIn(folder: string): Promise<string> {
-  const dir = join(folder, 'corpus');
+async function corpusIn(folder: string, counts = usualCounts): Promise<string> {
+  const dir = join(folder, `corpus-${counts.train}`);
   if (existsSync(join(dir, 'corpus.json'))) return dir;
   const demo = demoCorpusDir();
   await ensureDemoCorpus(demo, {});
   mkdirSync(dir, { recursive: true });
   symlinkSync(join(demo, 'audio'), join(dir, 'audio'));
-  const counts = { train: 120, dev: 24, test: 40 };
   const splits = Object.entries(counts).map(([name, count]) => {
     const lines = readFileSync(join(demo, `${name}.jsonl`), 'utf8')
       .trim()
@@ -196,10 +235,12 @@ async function resultOf(folder: string, size: string): Promise<Result> {
   if (before?.plan !== undefined) return before as Result;
   const output = join(folder, size);
   if (before === undefined) rmSync(output, { recursive: true, force: true });
+  const { counts, prepare, recipe: own } = sizes[size]!;
+  if (before === undefined) await prepare?.(folder);
   const recipe = {
     ...{ name: size, output, seed: 3, languages: ['de', 'zh'] },
-    ...{ corpus: { path: await corpusIn(folder) }, evaluate: { samples: 100 } },
-    ...sizes[size]!.recipe,
+    ...{ corpus: { path: await corpusIn(folder, counts) }, evaluate: { samples: 100 } },
+    ...own,
   };
   const file = join(folder, `${size}.yaml`);
   writeFileSync(file, stringify(recipe));
@@ -209,7 +250,8 @@ async function resultOf(folder: string, size: string): Promise<Result> {
   // Every process reads the audio that its stage hears; in a run of one process the first one does.
   const hears = ['teacher', 'evaluation-teacher', 'importance'];
   if (!('train' in (recipe as unknown as { teacher: object }).teacher)) hears.push('healed');
-  while (before === undefined) {
+  const last = plan.stages.at(-1)!.name;
+  while (before === undefined && measured.at(-1)?.name !== last) {
     const one = await inChild<(Measured & { audio: number }) | null>('--next', file);
     if (one === null) break;
     const { audio, ...own } = one;

@@ -37,7 +37,7 @@ export interface Packing {
  * Node with libtorch and its threads' scratch, measured with models of next to nothing; in training
  * also the kernels that are compiled for the shapes of batches.
  */
-export const programBytes = { copying: 240e6, decoding: 290e6, training: 360e6 } as const;
+export const programBytes = { copying: 210e6, decoding: 275e6, training: 360e6 } as const;
 
 /** A model's size, by its number of decoder layers and by whether it is in 4 bits. */
 export class ModelCost {

@@ -42,6 +42,12 @@ export interface Times {
 /** Seconds of the processors that a calibration may take. */
 export const calibrationSeconds = 10;
 
+/**
+ * Seconds of the processors that a stage takes for itself: folders, digests, code that is loaded. Measured
+ * with models of next to nothing.
+ */
+const stageSeconds = 0.1;
+
 /** Costs that are not a model's, in seconds of the processors. */
 export interface Rates {
   /** For a second of audio, read, decoded and made into features. */
@@ -155,8 +161,9 @@ class Estimator {
     return this.stages.find((stage) => stage.name === name);
   }
 
-  #note(name: string, processorSeconds: number, extrapolated: number): void {
-    if (!(processorSeconds > 0)) return;
+  #note(name: string, seconds: number, extrapolated: number): void {
+    if (!(seconds > 0)) return;
+    const processorSeconds = seconds + stageSeconds;
     const { wallPerProcessor } = this.budget;
     const expectedSeconds = processorSeconds * wallPerProcessor;
     this.times.stages.set(name, { expectedSeconds, processorSeconds, extrapolated });
