@@ -39,6 +39,9 @@ export interface Packing {
  */
 export const programBytes = { copying: 210e6, decoding: 275e6, training: 360e6 } as const;
 
+/** Bytes that a tokenizer takes for each of its tokens, measured with 20,000. */
+const bytesOfToken = 1200;
+
 /** A model's size, by its number of decoder layers and by whether it is in 4 bits. */
 export class ModelCost {
   readonly parameters: number;
@@ -60,6 +63,11 @@ export class ModelCost {
       audio.dModel * text.hiddenSize +
       text.numHiddenLayers * layer;
     this.#vocabulary = text.vocabSize * text.hiddenSize;
+  }
+
+  /** What the program takes that works with it. */
+  programBytes(kind: keyof typeof programBytes): number {
+    return programBytes[kind] + bytesOfToken * this.shape.text.vocabSize;
   }
 
   get isPacked(): boolean {
@@ -169,7 +177,7 @@ export function trainingMemory(
   const logits = Math.min(clips * targets * text.vocabSize, logitsAtOnce);
   const { trained, bytesOfMoments } = settings;
   return {
-    program: programBytes.training,
+    program: model.programBytes('training'),
     weights: model.bytesInMemory(weights) + (settings.lora ? 4 * trained : 0),
     // Adapters are float32, and so are sums over micro-batches.
     gradients: (settings.lora || settings.accumulates ? 4 : each) * trained,
@@ -217,7 +225,7 @@ export function decodingMemory(
     rows * positions * (encoderLayerNumbers(shape) + 6 * audio.dModel),
   );
   return {
-    program: programBytes.decoding,
+    program: model.programBytes('decoding'),
     weights: model.bytesInMemory(),
     activations: 4 * (layer + encoded * text.hiddenSize),
     logits: 2 * 4 * rows * text.vocabSize,

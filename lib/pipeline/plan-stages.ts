@@ -170,7 +170,8 @@ class Planner {
   /** From file to file, or through a model that is as large. */
   #copying(name: string, from: ModelCost, to: ModelCost): Stage {
     const memory = {
-      program: programBytes.copying,
+      // Quantising copies the tokenizer's files.
+      program: name === 'pruned' ? from.programBytes('copying') : programBytes.copying,
       weights: name === 'pruned' ? from.bytesInMemory() : 0,
     };
     const { parameters, bytesOnDisk: disk } = to;
