@@ -157,10 +157,12 @@ describe('pare run', () => {
     expect(planned.stdout).toContain('3 candidates');
     expect(planned.stdout).toMatch(/^memory: .* at the peak; this machine has .*$/m);
     expect(planned.stdout).toMatch(/^it fits$/m);
+    expect(planned.stdout).toMatch(/^time: .* calibrated in \d+ s of processor time/m);
     expect(existsSync(none)).toBe(false);
-    const args = ['--plan', '--json', '--sweep', 'importance.remove=1,2'];
+    const args = ['--plan', '--no-time', '--json', '--sweep', 'importance.remove=1,2'];
     const lines = jsonLines((await pare('run', recipe, ...args)).stdout);
     expect(lines.map(({ run }) => run)).toEqual(['importance.remove=1', 'importance.remove=2']);
+    expect(lines[0]).not.toHaveProperty('calibration');
   });
 
   test.each([
