@@ -41,6 +41,7 @@ export class TcpStore {
   get callSeconds(): number {
     return this.#callSeconds;
   }
+  /** Also of what this is a part of. */
   set callSeconds(seconds: number) {
     this.#callSeconds = seconds;
     if (this.whole !== undefined) this.whole.callSeconds = seconds;
