@@ -171,7 +171,7 @@ class Planner {
   #copying(name: string, from: ModelCost, to: ModelCost): Stage {
     const memory = {
       // Quantising copies the tokenizer's files.
-      program: name === 'pruned' ? from.programBytes('copying') : programBytes.copying,
+      program: name === 'pruned' ? from.programBytes('copying') : programBytes.quantising,
       weights: name === 'pruned' ? from.bytesInMemory() : 0,
     };
     const { parameters, bytesOnDisk: disk } = to;
