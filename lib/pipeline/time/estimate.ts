@@ -2,22 +2,16 @@
  * How long the stages of a recipe will take: some seconds of the program's own work on the recipe's
  * widths, and how often that work is done.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { loadavg, tmpdir, availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { scoreTranslations } from '../../compress';
+import { availableParallelism, loadavg } from 'node:os';
 import type { Utterance } from '../../data';
-import { quantizeNf4 } from '../../nf4';
-import { getRngState, keep, optim, randn, scope, setRngState } from '../../torch';
-import { saveCheckpoint } from '../../train/checkpoint';
-import { Features } from '../../train/examples';
-import { Processor } from '../../qwen2-audio';
+import { getRngState, setRngState } from '../../torch';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
 import { decodingSeconds, searchSeconds, type Heard } from './decoding';
 import { ProbeModel, isTimedWhole } from './probe-model';
 import { decodingCost, type DecodingCost } from './probe-decoding';
-import { ProbeTexts, spread } from './probe-texts';
+import { ProbeTexts } from './probe-texts';
+import { measureRates, type Rates } from './rates';
 import { Budget } from './stopwatch';
 import { trainingSeconds } from './training';
 
@@ -47,20 +41,6 @@ export const calibrationSeconds = 10;
  * with models of next to nothing.
  */
 const stageSeconds = 0.1;
-
-/** Costs that are not a model's, in seconds of the processors. */
-export interface Rates {
-  /** For a second of audio, read, decoded and made into features. */
-  audio: number;
-  /** For a parameter that is read and converted. */
-  load: number;
-  /** For a byte of a checkpoint that is written, digest included. */
-  write: number;
-  /** For a value that is packed into 4 bits. */
-  pack: number;
-  /** For a sentence and a sample of the bootstrap, all metrics. */
-  bootstrap: number;
-}
 
 /**
  * Times the recipe's work and counts it. Of what was not reached in the time, nothing is said.
@@ -112,7 +92,7 @@ class Estimator {
       corpus === undefined ? [] : splits.train,
       this.budget,
     );
-    this.#rates = await this.#measureRates();
+    this.#rates = await measureRates(this.inputs, this.#texts, this.budget);
     // One model after the other, so that few are in memory.
     const kinds = { full: 1, packed: quantize === undefined ? 0 : 1 };
     const training = ['teacher', 'healed', 'student'].filter((name) => this.#trains(name));
@@ -299,60 +279,6 @@ class Estimator {
       distilled: trainedBefore || recipe.heal !== undefined ? 0 : secondsOf(splits.train),
     };
     return parameters * load + (heard[name] ?? 0) * audio;
-  }
-
-  async #measureRates(): Promise<Rates> {
-    const { budget } = this;
-    const { corpus, splits, shape } = this.inputs;
-    const numbers = keep(scope(() => randn([1024, 2048])));
-    const dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
-    try {
-      const count = numbers.numel;
-      const cast = (): void => scope(() => void numbers.to('bfloat16').to('float32'));
-      await budget.time(cast);
-      const load = (await budget.time(cast)) / 2 / count;
-      const pack = (await budget.time(() => scope(() => void quantizeNf4(numbers)))) / count;
-      const optimizer = new optim.AdamW([
-        { parameters: new Map([['numbers', numbers]]), weightDecay: 0 },
-      ]);
-      const options = { dir, everySteps: 1, fingerprint: '' };
-      const save = (): Promise<void> =>
-        saveCheckpoint(options, new Map([['numbers', numbers]]), optimizer, 1);
-      const write = (await budget.time(save)) / (12 * count);
-      optimizer.dispose();
-      const bootstrap = await this.#measureBootstrap();
-      let audio = 0;
-      const some = corpus === undefined ? [] : spread([...splits.dev, ...splits.test], 12);
-      if (some.length > 0) {
-        const processor = new Processor({
-          tokenizer: this.#texts.tokenizer,
-          maxSourcePositions: shape.audio.maxSourcePositions,
-          nMels: shape.audio.numMelBins,
-        });
-        const few = some.slice(0, 2);
-        // The first ones pay for code that is compiled when it is first used.
-        await new Features(corpus!, processor).load(few, { quiet: true });
-        const seconds = await budget.time(() =>
-          new Features(corpus!, processor).load(some, { quiet: true }),
-        );
-        audio = seconds / some.reduce((sum, u) => sum + u.seconds, 0);
-      }
-      return { audio, load, write, pack, bootstrap };
-    } finally {
-      numbers.dispose();
-      rmSync(dir, { recursive: true, force: true });
-    }
-  }
-
-  async #measureBootstrap(): Promise<number> {
-    const { splits, recipe } = this.inputs;
-    const [language] = recipe.languages;
-    const some = spread(splits.test, 50).map((u) => u.translations[language!] ?? u.text);
-    if (some.length === 0) return 0;
-    const samples = 100;
-    const score = (): void => void scoreTranslations(some, some, language!, { samples });
-    await this.budget.time(score);
-    return (await this.budget.time(score)) / (some.length * samples);
   }
 }
 

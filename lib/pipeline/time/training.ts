@@ -7,7 +7,7 @@ import { dtypeSize } from '../../torch/dtype';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
 import type { Recipe } from '../recipe-schema';
-import type { Rates } from './estimate';
+import type { Rates } from './rates';
 import type { ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
 import { stepSeconds, type Settings } from './probe-training';

@@ -1,0 +1,84 @@
+/** Costs that are not a model's: sound, files, and the statistics of scores. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { scoreTranslations } from '../../compress';
+import { quantizeNf4 } from '../../nf4';
+import { Processor } from '../../qwen2-audio';
+import { keep, optim, randn, scope } from '../../torch';
+import { saveCheckpoint } from '../../train/checkpoint';
+import { Features } from '../../train/examples';
+import type { PlanInputs } from '../plan-inputs';
+import { spread, type ProbeTexts } from './probe-texts';
+import type { Budget } from './stopwatch';
+
+/** Costs that are not a model's, in seconds of the processors. */
+export interface Rates {
+  /** For a second of audio, read, decoded and made into features. */
+  audio: number;
+  /** For a parameter that is read and converted. */
+  load: number;
+  /** For a byte of a checkpoint that is written, digest included. */
+  write: number;
+  /** For a value that is packed into 4 bits. */
+  pack: number;
+  /** For a sentence and a sample of the bootstrap, all metrics. */
+  bootstrap: number;
+}
+
+/** Times a little of each. */
+export async function measureRates(
+  inputs: PlanInputs,
+  { tokenizer }: ProbeTexts,
+  budget: Budget,
+): Promise<Rates> {
+  const { corpus, splits, shape } = inputs;
+  const numbers = keep(scope(() => randn([1024, 2048])));
+  const dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
+  try {
+    const count = numbers.numel;
+    const cast = (): void => scope(() => void numbers.to('bfloat16').to('float32'));
+    await budget.time(cast);
+    const load = (await budget.time(cast)) / 2 / count;
+    const pack = (await budget.time(() => scope(() => void quantizeNf4(numbers)))) / count;
+    const optimizer = new optim.AdamW([
+      { parameters: new Map([['numbers', numbers]]), weightDecay: 0 },
+    ]);
+    const options = { dir, everySteps: 1, fingerprint: '' };
+    const save = (): Promise<void> =>
+      saveCheckpoint(options, new Map([['numbers', numbers]]), optimizer, 1);
+    const write = (await budget.time(save)) / (12 * count);
+    optimizer.dispose();
+    const bootstrap = await measureBootstrap(inputs, budget);
+    let audio = 0;
+    const some = corpus === undefined ? [] : spread([...splits.dev, ...splits.test], 12);
+    if (some.length > 0) {
+      const processor = new Processor({
+        tokenizer,
+        maxSourcePositions: shape.audio.maxSourcePositions,
+        nMels: shape.audio.numMelBins,
+      });
+      const few = some.slice(0, 2);
+      // The first ones pay for code that is compiled when it is first used.
+      await new Features(corpus!, processor).load(few, { quiet: true });
+      const seconds = await budget.time(() =>
+        new Features(corpus!, processor).load(some, { quiet: true }),
+      );
+      audio = seconds / some.reduce((sum, u) => sum + u.seconds, 0);
+    }
+    return { audio, load, write, pack, bootstrap };
+  } finally {
+    numbers.dispose();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+async function measureBootstrap({ splits, recipe }: PlanInputs, budget: Budget): Promise<number> {
+  const [language] = recipe.languages;
+  const some = spread(splits.test, 50).map((u) => u.translations[language!] ?? u.text);
+  if (some.length === 0) return 0;
+  const samples = 100;
+  const score = (): void => void scoreTranslations(some, some, language!, { samples });
+  await budget.time(score);
+  return (await budget.time(score)) / (some.length * samples);
+}
