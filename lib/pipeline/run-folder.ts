@@ -43,7 +43,7 @@ export function hashOf(value: unknown): string {
 const recordFile = 'stage.json';
 
 /** Raised when a stage's code changes what it makes of the same inputs, so that none is reused. */
-const artifactFormat = 1;
+const artifactFormat = 2;
 
 /**
  * The artifacts of a recipe's stages on disk: made once, found again while their inputs are the
