@@ -1,17 +1,21 @@
 /** What a corpus holds and what is wrong with it, read whole: every sound is decoded, piece by piece. */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { decodePieces } from '../audio';
 import { named, PareError } from '../errors';
-import { openCorpus, type Corpus, type CorpusSource, type OpenOptions } from './corpus';
+import { findSource, openCorpus, type Corpus, type CorpusSource, type OpenOptions } from './corpus';
 import type { Utterance } from './corpus';
 import { overlaps, type Heard } from './overlap';
 import { sentenceOf } from './sentence';
+import { findLeftOut } from './split-files';
 
 /** Something that is wrong, with where it is. */
 export interface CorpusProblem {
   /** `error`: a run refuses it or is spoilt by it; `warning`: worth a look. */
   severity: 'error' | 'warning';
+  /** Its name; where it is about a table that no split is read from, the table's. */
   split: string;
   /** Of the utterance, or of the two that are the same; none where it is about a row or a split. */
   ids: string[];
@@ -70,6 +74,10 @@ export async function checkCorpus(
   });
   const names = options.splits ?? Object.keys(corpus.description.splits);
   const problems = new Problems();
+  for (const table of leftOut(corpus.dir, source)) {
+    const what = 'no split is read from this table: its name says none (train, dev, test …)';
+    problems.tell('table', { severity: 'warning', split: table, ids: [], what });
+  }
   const heard: Heard[] = [];
   for (const split of names) {
     const onProblem = ({ message: what }: PareError): void =>
@@ -90,6 +98,12 @@ export async function checkCorpus(
   const splits = names.map((split) => summary(split, heard));
   const { languages } = corpus.description;
   return { dir: corpus.dir, languages, splits, problems: [...problems.all(), ...overlaps(heard)] };
+}
+
+/** Tables of a folder; a dataset of the hub has what it means to have. */
+function leftOut(dir: string, source: string | CorpusSource): string[] {
+  const { path, config } = typeof source === 'string' ? findSource(source) : source;
+  return path === undefined || existsSync(join(dir, 'corpus.json')) ? [] : findLeftOut(dir, config);
 }
 
 /** Gathers problems, the first of each kind in full. */

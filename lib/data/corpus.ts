@@ -136,7 +136,7 @@ function openFolder(
   if (existsSync(join(dir, 'corpus.json'))) return openDescribed(dir);
   const files = findSplits(dir, config);
   if (files.length === 0) {
-    const nameless = findTables(dir);
+    const nameless = findTables(dir).slice(0, 4);
     if (nameless.length > 0) {
       throw new CorpusError(
         `${dir}: ${nameless.join(', ')} ${nameless.length === 1 ? 'names' : 'name'} no split that is ` +

@@ -32,7 +32,13 @@ export function findTables(dir: string): string[] {
   return listFiles(dir, 1)
     .filter((path) => manifestKinds.includes(extname(path).toLowerCase()))
     .sort()
-    .slice(0, 4);
+    .slice(0, 20);
+}
+
+/** Tables at the top of a folder that no split is read from, since their names say none; a few. */
+export function findLeftOut(dir: string, config: string | undefined): string[] {
+  const read = new Set(findSplits(dir, config).map(({ path }) => path));
+  return findTables(dir).filter((path) => !read.has(path));
 }
 
 /** {@link findSplits} of a list of paths, and of the README's text. */

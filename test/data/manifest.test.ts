@@ -289,6 +289,17 @@ test('a check goes on where rows are wrong, and tells what splits share', async 
   }
 });
 
+test('a check names the tables that no split is read from', async () => {
+  put('a.wav', wav(3));
+  const table = 'path\ttext\ttranslation_de\na.wav\tx\ty\n';
+  put('talks.train.tsv', table);
+  put('talks.held-out.tsv', table);
+  const { splits, problems } = await checkCorpus(dir);
+  expect(splits.map(({ split }) => split)).toEqual(['train']);
+  const what = expect.stringMatching(/^no split is read from this table: /) as string;
+  expect(problems).toEqual([{ severity: 'warning', split: 'talks.held-out.tsv', ids: [], what }]);
+});
+
 test('a corpus of one utterance', async () => {
   put('a.wav', wav(3));
   put('train.tsv', 'path\ttext\ttranslation_de\na.wav\tx\ty\n');
