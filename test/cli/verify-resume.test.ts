@@ -74,6 +74,26 @@ test('killed in every stage and in the middle of writes, a run ends as one left 
   expect(stderr).toContain(`killed ${kills} of ${kills}: report, `);
 });
 
+test('the demo, with less of everything', async () => {
+  const settings = [
+    'corpus.demo={train: 32, dev: 8, test: 8, testVoices: 8}',
+    ...['importance.remove=1', 'heal.epochs=2', 'heal.batchSize=8', 'heal.warmupSteps=1'],
+    ...['distill.batchSize=8', 'distill.warmupSteps=1'],
+  ];
+  const demo = join(__dirname, '../../recipes/demo.yaml');
+  const set = settings.flatMap((setting) => ['--set', setting]);
+  const { exitCode, stdout } = await verify(demo, '--json', '--seed', '5', ...set);
+  const [result] = jsonLines(stdout) as unknown as ResumeVerification[];
+  expect({ exitCode, difference: result?.firstDifference }).toEqual({ exitCode: 0 });
+  const { stages, identical } = result!;
+  expect(identical).toBe(true);
+  const made = stages.filter(({ given }) => !given);
+  expect(made.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['importance', 'pruned', 'healed', 'quantized', 'student', 'report']),
+  );
+  for (const stage of made) expect(stage.kills.length).toBeGreaterThan(0);
+});
+
 /** The compiled file, what of it is taken out, and what must be told. */
 const mutations: [what: string, file: string, broken: RegExp, told: RegExp][] = [
   [
