@@ -4,7 +4,7 @@
  */
 import { availableParallelism, loadavg } from 'node:os';
 import type { Utterance } from '../../data';
-import { getRngState, setRngState } from '../../torch';
+import { getRngState, numThreads, setNumThreads, setRngState } from '../../torch';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
 import { decodingSeconds, searchSeconds, type Heard } from './decoding';
@@ -51,21 +51,27 @@ export async function estimateTimes(
   stages: readonly PlannedStage[],
   seconds: number = calibrationSeconds,
 ): Promise<Times> {
-  const budget = new Budget(seconds);
-  const rng = getRngState();
+  const [rng, threads] = [getRngState(), numThreads()];
   const times: Times = { stages: new Map(), calibration: 0, notes: [] };
+  const [load] = loadavg() as [number];
+  // Threads that wait for one whose processor another program has take processors without working:
+  // forty times the work was seen. One by itself takes what the work takes.
+  const isBusy = load > availableParallelism() / 2;
+  if (isBusy) {
+    times.notes.push(
+      `other programs are running (load ${load.toFixed(1)}): times are those of one thread on a ` +
+        'processor of its own',
+    );
+    setNumThreads(1);
+  }
+  const budget = new Budget(seconds);
   try {
     await new Estimator(inputs, stages, budget, times).run();
   } finally {
     setRngState(rng);
+    setNumThreads(threads);
   }
   times.calibration = budget.used;
-  const [load] = loadavg() as [number];
-  if (load > availableParallelism()) {
-    times.notes.push(
-      `other programs are running (load ${load.toFixed(0)}): times may be too long, and a run takes longer beside them`,
-    );
-  }
   return times;
 }
 
