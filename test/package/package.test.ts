@@ -69,7 +69,7 @@ describe('what is packed', () => {
       ...['LICENSE', 'README.md', 'package.json', 'CMakeLists.txt', 'binding.gyp'],
       ...[...building, 'cmake/checksums.json', 'cmake/wheel.py'],
       ...under('cmake').filter((file) => file.endsWith('.cmake')),
-      ...[...under('native'), ...under('recipes'), ...compiled],
+      ...[...under('bin'), ...under('native'), ...under('recipes'), ...compiled],
     ];
     expect(listed(packed.main)).toEqual(expected.map((file) => `package/${file}`).sort());
   });
