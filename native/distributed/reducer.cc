@@ -188,7 +188,8 @@ void registerReducer(Registry& registry) {
   registry.add<[](const Call& call, int64_t group, Tensors parameters,
                   std::vector<int64_t> buckets) -> int64_t {
     auto& all = distributedOf(call);
-    const auto reducer = std::make_shared<Reducer>(all.groups.get(group).of(parameters.at(0)), parameters, buckets);
+    const BackendPtr& backend = all.groups.get(group).of(parameters.at(0));
+    const auto reducer = std::make_shared<Reducer>(backend, parameters, buckets);
     reducer->listen();
     return all.reducers.add(reducer);
   }>("reducerOpen");
