@@ -114,6 +114,10 @@ const optimization = {
     .boolean()
     .optional()
     .describe('activations are made again in backward, not kept: less memory, a third slower'),
+  packing: z
+    .boolean()
+    .optional()
+    .describe('sequences of a micro-batch in one row: the decoder computes no padding'),
   seed: z.number().int().optional().describe("of this stage; the recipe's unless given"),
   saveEvery: count
     .default(100)

@@ -3,6 +3,7 @@ import { tensor, Tensor, type DType } from '../torch';
 import { padLogMel, type LogMel } from '../audio';
 import type { Qwen2AudioConfig } from './config';
 import { audioTokenCount } from './lengths';
+import { Packing } from './packing';
 import { eachVisible, positionsOf, rowOf, sharedRows, type Row } from './rows';
 
 /** What the processor makes of one example (token ids already hold one id an audio token). */
@@ -25,6 +26,11 @@ export interface CollateOptions {
   /** Examples about one clip in one row (see `sharedRows`); for padding on the right. */
   shareRows?: boolean;
   /**
+   * All rows one behind the other, so that padding is computed in attention alone (see `Packing`);
+   * for padding on the right. Left out where there is less padding than a packed row's own.
+   */
+  packing?: boolean;
+  /**
    * Rows are padded to a multiple of this many tokens, clips to one of twice as many frames: what
    * is prepared for a shape (oneDNN compiles its kernels for each) then serves many batches.
    */
@@ -32,7 +38,7 @@ export interface CollateOptions {
   device?: string;
 }
 
-/** The positions that have a target, as rows of [batch * time, …], and the targets. */
+/** The positions that have a target, as rows of `inputIds` [batch * time, …], and the targets. */
 export interface Targets {
   rows: Tensor;
   ids: Tensor;
@@ -41,7 +47,7 @@ export interface Targets {
 
 /** Examples as tensors: padded rows of token ids, and each clip's log-mel features once. */
 export class Batch {
-  /** int64 [batch, time] */
+  /** int64 [batch, time]; packed [1, tokens] */
   readonly inputIds: Tensor;
   /** float32 [clips, mels, frames] */
   readonly inputFeatures: Tensor;
@@ -56,6 +62,8 @@ export class Batch {
   /** Tokens of each row without padding. */
   readonly lengths: readonly number[];
   readonly targets?: Targets;
+  /** Where the rows are in `inputIds`, if packed. */
+  readonly packing?: Packing;
   readonly #rows: readonly Row[];
   readonly #time: number;
   readonly #options: CollateOptions;
@@ -68,12 +76,20 @@ export class Batch {
     const { padToMultipleOf = 1 } = options;
     const time = ceilTo(Math.max(...this.lengths), padToMultipleOf);
     this.#time = time;
-    const ids = new BigInt64Array(rows.length * time).fill(BigInt(options.padTokenId));
+    const real = this.lengths.reduce((sum, length) => sum + length, 0);
+    // The products' number of rows takes few values, as `padToMultipleOf` wants it.
+    const tokens = ceilTo(real, packedMultiple * padToMultipleOf);
+    const packs = options.packing === true && tokens < rows.length * time;
+    const shape = packs ? [1, tokens] : [rows.length, time];
+    const ids = new BigInt64Array(shape[0]! * shape[1]!).fill(BigInt(options.padTokenId));
     const targetRows: number[] = [];
     const targetIds: number[] = [];
     let placeholders = 0;
+    let packed = 0;
     for (const [b, { inputIds, targets }] of rows.entries()) {
-      const start = b * time + (options.padding === 'left' ? time - inputIds.length : 0);
+      const padded = b * time + (options.padding === 'left' ? time - inputIds.length : 0);
+      const start = packs ? packed : padded;
+      packed += inputIds.length;
       for (const [t, id] of inputIds.entries()) {
         ids[start + t] = BigInt(id);
         if (id === options.audioTokenIndex) placeholders++;
@@ -85,7 +101,8 @@ export class Batch {
     }
     this.audioPlaceholders = placeholders;
     const { device } = options;
-    this.inputIds = tensor(ids, { shape: [rows.length, time], device });
+    this.inputIds = tensor(ids, { shape, device });
+    if (packs) this.packing = new Packing(this.lengths, time, tokens);
     if (targetRows.length > 0) {
       this.targets = {
         rows: tensor(targetRows, { dtype: 'int64', device }),
@@ -164,6 +181,9 @@ export class Batch {
   }
 }
 
+/** Of `padToMultipleOf`, for the tokens of all rows together. */
+const packedMultiple = 2;
+
 function ceilTo(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
@@ -188,7 +208,7 @@ export function collate(
   model: { config: Qwen2AudioConfig; device: string },
   examples: readonly Example[],
   padding: 'left' | 'right',
-  options: Pick<CollateOptions, 'shareRows' | 'padToMultipleOf'> = {},
+  options: Pick<CollateOptions, 'shareRows' | 'packing' | 'padToMultipleOf'> = {},
 ): Batch {
   const { padTokenId, audioTokenIndex, audio } = model.config;
   const window = 2 * audio.maxSourcePositions;

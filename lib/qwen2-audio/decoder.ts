@@ -10,6 +10,7 @@ import {
 } from '../torch';
 import type { TextConfig } from './config';
 import type { KeyValueCache } from './cache';
+import type { Packing } from './packing';
 import { applyRotary, type Rotary } from './rotary';
 
 /** What every layer of a pass shares. */
@@ -18,6 +19,8 @@ export interface DecoderContext {
   /** Additive or boolean, broadcast to [batch, heads, queries, keys]; without one: causal. */
   mask?: Tensor;
   cache?: KeyValueCache;
+  /** Hidden states are [1, tokens, hidden]; rotary and mask are of the padded rows. */
+  packing?: Packing;
 }
 
 type Options = { dtype?: DType; generator?: Generator };
@@ -42,10 +45,11 @@ export class DecoderAttention extends nn.Module {
 
   forward(hiddenStates: Tensor, context: DecoderContext, layer: number): Tensor {
     const { numAttentionHeads, numKeyValueHeads, headDim } = this.#config;
-    const [batch, time] = hiddenStates.shape as [number, number];
+    const { rotary, mask, cache, packing } = context;
+    const time = packing?.time ?? hiddenStates.size(1);
+    const batch = packing?.rows ?? hiddenStates.size(0);
     const split = (x: Tensor, heads: number): Tensor =>
-      x.reshape([batch, time, heads, headDim]).transpose(1, 2);
-    const { rotary, mask, cache } = context;
+      (packing?.unpack(x) ?? x).reshape([batch, time, heads, headDim]).transpose(1, 2);
     const q = applyRotary(split(this.qProj.forward(hiddenStates), numAttentionHeads), rotary);
     const rotated = applyRotary(split(this.kProj.forward(hiddenStates), numKeyValueHeads), rotary);
     const value = split(this.vProj.forward(hiddenStates), numKeyValueHeads);
@@ -53,7 +57,8 @@ export class DecoderAttention extends nn.Module {
     const scale = headDim ** -0.5;
     const causal = mask === undefined && time > 1;
     const attended = F.scaledDotProductAttention(q, k, v, { mask, causal, scale });
-    return this.oProj.forward(attended.transpose(1, 2).reshape([batch, time, -1]));
+    const rows = attended.transpose(1, 2).reshape([batch, time, -1]);
+    return this.oProj.forward(packing?.pack(rows) ?? rows);
   }
 }
 

@@ -148,7 +148,8 @@ export class Qwen2Audio extends nn.Module {
 
   /** What the layers share in a pass over a whole batch. */
   contextOf(batch: Batch): DecoderContext {
-    return { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype) };
+    const { packing } = batch;
+    return { rotary: this.rotary(batch.positionIds), mask: batch.mask(this.dtype), packing };
   }
 
   /**
@@ -159,7 +160,7 @@ export class Qwen2Audio extends nn.Module {
     return this.languageModel.model.forward(hiddenStates, context, from);
   }
 
-  /** Logits [batch, time, vocab] of a whole batch; `loss` avoids making them all. */
+  /** Logits [batch, time, vocab] of a whole batch, laid out as its ids; `loss` makes only some. */
   forward(batch: Batch): Tensor {
     const inputsEmbeds = this.embed(batch, this.project(this.encode(batch), batch));
     return this.languageModel.lmHead.forward(this.decode(inputsEmbeds, this.contextOf(batch)));

@@ -56,6 +56,8 @@ export interface TranslationOptions {
   bf16?: boolean;
   /** Each layer keeps its input alone and runs again in backward (Chen et al. 2016). */
   gradientCheckpointing?: boolean;
+  /** A micro-batch's rows one behind the other, so that the decoder computes no padding. */
+  packing?: boolean;
 }
 
 /** The part of each step's utterances that is one rank's. */
@@ -280,7 +282,8 @@ export class TranslationTask {
   }
 
   #collate(examples: readonly Example[]): Batch {
-    return collate(this.model, examples, 'right', { shareRows: true, padToMultipleOf: 8 });
+    const { packing } = this.options;
+    return collate(this.model, examples, 'right', { shareRows: true, packing, padToMultipleOf: 8 });
   }
 }
 

@@ -69,7 +69,7 @@ test('a teacher’s texts are made and learnt from', async () => {
     jsonLines(readFileSync(join(at(folder), 'log.jsonl'), 'utf8')).at(-1)!.loss as number;
   for (const [i, lean] of [
     ['--weights', 'bfloat16'],
-    ['--optimizer', 'adamw8bit', '--gradient-checkpointing'],
+    ['--optimizer', 'adamw8bit', '--gradient-checkpointing', '--packing'],
   ].entries()) {
     const others = options.map((value) => (value === output ? at(`lean-${i}`) : value));
     expect((await pare('finetune', teacher, ...others, ...training, ...lean)).exitCode).toBe(0);

@@ -252,6 +252,32 @@ describe('a translation task', () => {
     }
   });
 
+  test('packed, weighs and learns the same', async () => {
+    for (const options of [{}, { ctcWeight: 0.5, ctcSteps: 1 }, { microBatchSize: 3 }]) {
+      const padded = await learn(items, { ...options, transcribeRate: 0.5 }, 4);
+      const packed = await learn(items, { ...options, transcribeRate: 0.5, packing: true }, 4);
+      for (const [i, { loss, gradNorm, tokens }] of packed.entries.entries()) {
+        const wanted = padded.entries[i]!;
+        expect(Math.abs(loss / wanted.loss - 1)).toBeLessThan(1e-5);
+        expect(Math.abs(gradNorm / wanted.gradNorm - 1)).toBeLessThan(1e-4);
+        expect(tokens).toBe(wanted.tokens);
+      }
+    }
+    const model = makeModel();
+    const packs = (packing: boolean): boolean[] => {
+      const task = new TranslationTask(
+        items,
+        features,
+        model,
+        { batchSize: 4, seed: 1, packing },
+        undefined,
+      );
+      return [...task.microBatches(0)].map(({ batch }) => batch.packing !== undefined);
+    };
+    expect([packs(true), packs(false)]).toEqual([[true], [false]]);
+    model.dispose();
+  });
+
   test('in bfloat16 is near to float32', async () => {
     const wide = await learn(items, {}, 2);
     const half = await learn(items, { bf16: true }, 2);

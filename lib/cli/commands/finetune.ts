@@ -44,6 +44,7 @@ interface Options extends CorpusOptions {
   bf16?: boolean;
   weights?: WeightDtype;
   gradientCheckpointing?: boolean;
+  packing?: boolean;
   seed: number;
   saveEvery: number;
   tensorboard?: string;
@@ -108,6 +109,7 @@ export function finetuneCommand(context: Context): Command {
         .default('float32'),
     )
     .option('--gradient-checkpointing', 'less memory, a third slower')
+    .option('--packing', 'the decoder computes no padding')
     .option('--seed <n>', 'of order, dropout and adapter', seed, 1)
     .option('--save-every <n>', 'steps between two states to go on from', positiveInteger, 100)
     .option('--tensorboard <dir>', "write TensorBoard's event files")
@@ -130,7 +132,7 @@ export function finetuneCommand(context: Context): Command {
       const lora = r === undefined ? undefined : loraOf(r, loraAlpha, loraTargets, rslora);
       const { epochs, steps, batchSize, microBatchSize, learningRate, optimizer } = options;
       const { schedule, warmupSteps, weightDecay, maxGradNorm, bf16 } = options;
-      const { gradientCheckpointing, seed, split, to, limit, weights } = options;
+      const { gradientCheckpointing, packing, seed, split, to, limit, weights } = options;
       const { teacherTexts, saveEvery, tensorboard, revision } = options;
       const { finetuneCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
@@ -151,7 +153,7 @@ export function finetuneCommand(context: Context): Command {
           training: {
             ...{ epochs, steps, batchSize, microBatchSize, learningRate, optimizer, schedule },
             ...{ warmupSteps, weightDecay, maxGradNorm, lora, bf16, gradientCheckpointing, seed },
-            weights,
+            ...{ weights, packing },
           },
           onWarning: progress.warn,
           onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
