@@ -117,7 +117,8 @@ function scoreRows(
       '  tokens per second',
       fixed(a?.tokensPerSecond, 1),
       fixed(b?.tokensPerSecond, 1),
-      percent(ratio(b?.tokensPerSecond, a?.tokensPerSecond)),
+      // No share: the two were timed on different occasions, with who knows what beside.
+      missing,
     ),
     ...(constant
       ? [

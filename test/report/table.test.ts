@@ -57,8 +57,8 @@ test('for each language and test set every metric, retention with its interval, 
           ].join(' '),
         );
       }
-      expect(line('tokens per second', heading)).toMatch(
-        `tokens per second ${a!.tokensPerSecond!.toFixed(1)} ${b!.tokensPerSecond!.toFixed(1)} `,
+      expect(line('tokens per second', heading)).toBe(
+        `tokens per second ${a!.tokensPerSecond!.toFixed(1)} ${b!.tokensPerSecond!.toFixed(1)} –`,
       );
     }
   }
