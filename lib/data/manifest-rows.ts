@@ -13,15 +13,25 @@ export interface ManifestRow {
   line: number;
 }
 
+/** Hears of a line that is no row; without it the first one throws. */
+type OnProblem = (error: CorpusError) => void;
+
 /**
  * Reads a manifest row by row, with memory for some of them. The first line of a TSV or CSV file
  * names the columns; in TSV quotes mean nothing, as in CoVoST's and Common Voice's.
+ * @param onProblem also of what ends the reading: where a row of CSV ends is not known after one that
+ * is damaged
  * @throws CorpusError naming the line, FileError
  */
-export async function* manifestRows(path: string): AsyncGenerator<ManifestRow, void> {
+export async function* manifestRows(
+  path: string,
+  onProblem: OnProblem = (error) => {
+    throw error;
+  },
+): AsyncGenerator<ManifestRow, void> {
   const rows = { '.tsv': readTsv, '.csv': readCsv }[extname(path).toLowerCase()] ?? readJsonl;
   try {
-    yield* rows(path);
+    yield* rows(path, onProblem);
   } catch (error) {
     throw (error as NodeJS.ErrnoException).syscall === undefined
       ? error
@@ -62,25 +72,26 @@ async function* lines(path: string): AsyncGenerator<{ text: string; line: number
   }
 }
 
-async function* readJsonl(path: string): AsyncGenerator<ManifestRow, void> {
+async function* readJsonl(path: string, onProblem: OnProblem): AsyncGenerator<ManifestRow, void> {
   for await (const { text, line } of lines(path)) {
     let values: unknown;
     try {
       values = JSON.parse(text);
     } catch (cause) {
-      throw new CorpusError(
-        `${path} line ${line} is not valid JSON: ${(cause as Error).message}; write it anew`,
-        { cause },
-      );
+      const reason = `is not valid JSON: ${(cause as Error).message}; write it anew`;
+      onProblem(new CorpusError(`${path} line ${line} ${reason}`, { cause }));
+      continue;
     }
-    if (typeof values !== 'object' || values === null || Array.isArray(values)) {
-      throw new CorpusError(`${path} line ${line} is no object; give {"file_name": …} a line`);
+    if (typeof values === 'object' && values !== null && !Array.isArray(values)) {
+      yield { values: values as Record<string, unknown>, line };
+    } else {
+      const remedy = 'give {"file_name": …} a line';
+      onProblem(new CorpusError(`${path} line ${line} is no object; ${remedy}`));
     }
-    yield { values: values as Record<string, unknown>, line };
   }
 }
 
-async function* readTsv(path: string): AsyncGenerator<ManifestRow, void> {
+async function* readTsv(path: string, onProblem: OnProblem): AsyncGenerator<ManifestRow, void> {
   let names: string[] | undefined;
   for await (const { text, line } of lines(path)) {
     const fields = text.split('\t');
@@ -89,15 +100,15 @@ async function* readTsv(path: string): AsyncGenerator<ManifestRow, void> {
     } else if (fields.length === names.length) {
       yield { values: Object.fromEntries(names.map((name, i) => [name, fields[i]])), line };
     } else {
-      throw new CorpusError(
-        `${path} line ${line} has ${fields.length} fields, the first line names ${names.length}; ` +
-          `${fields.length < names.length ? 'add what is missing' : 'a text must have no tab'}`,
-      );
+      const remedy =
+        fields.length < names.length ? 'add what is missing' : 'a text must have no tab';
+      const counts = `has ${fields.length} fields, the first line names ${names.length}`;
+      onProblem(new CorpusError(`${path} line ${line} ${counts}; ${remedy}`));
     }
   }
 }
 
-async function* readCsv(path: string): AsyncGenerator<ManifestRow, void> {
+async function* readCsv(path: string, onProblem: OnProblem): AsyncGenerator<ManifestRow, void> {
   const parser = parseCsv({ bom: true, columns: true, info: true, skip_empty_lines: true });
   const input = Readable.from(decoded(path));
   input.once('error', (error) => parser.destroy(error));
@@ -115,7 +126,7 @@ async function* readCsv(path: string): AsyncGenerator<ManifestRow, void> {
     const remedy = reason.includes('columns length is 1,')
       ? 'separate its columns by commas'
       : 'write it anew';
-    throw new CorpusError(`${path} is not valid CSV: ${reason}; ${remedy}`, { cause });
+    onProblem(new CorpusError(`${path} is not valid CSV: ${reason}; ${remedy}`, { cause }));
   } finally {
     input.destroy();
   }

@@ -92,12 +92,15 @@ async function openManifest(
     const first = String(valueAt(row, columns!.audio) as string).split('/')[0]!;
     return /^(train|dev|valid|val|test|eval)/.test(first) ? first : fallback;
   };
-  for await (const { values } of manifestRows(full)) {
+  // Lines that are no rows are told when the split is read; here where no other line is there.
+  let problem: CorpusError | undefined;
+  for await (const { values } of manifestRows(full, (error) => (problem ??= error))) {
     const there = Object.entries(values).map(([name, value]) => ({ name, parts: partsOf(value) }));
     columns ??= findColumns(there, names, languagePairIn(path), full);
     if (split !== undefined) break;
     found.add(splitOf(values));
   }
+  if (columns === undefined && problem !== undefined) throw problem;
   return { path, columns, splits: [...found], splitOf };
 }
 
@@ -118,7 +121,7 @@ async function readSplit(
   for (const { path, columns, splitOf } of manifests) {
     const full = join(dir, path);
     let base = '';
-    for await (const { values, line } of manifestRows(full)) {
+    for await (const { values, line } of manifestRows(full, options.onProblem)) {
       if (splitOf(values) !== split) continue;
       number++;
       const where = `${full} line ${line}`;

@@ -261,7 +261,9 @@ test('a check goes on where rows are wrong, and tells what splits share', async 
       row('gone.wav', 'two', 'zwei', 'x', '2') +
       row('b.wav', 'two', 'zwei', 'y', '9') +
       row('silent.wav', 'two', 'zwei', 'z', '0.2') +
-      row('broken.wav', 'three', 'drei', 'z', '1'),
+      row('broken.wav', 'three', 'drei', 'z', '1') +
+      row('a.wav', 'four', 'vier') +
+      row('silent.wav', 'five', 'fünf', 'z', '0.2', 'more'),
   );
   put('test.tsv', header + row('again.wav', 'one', 'eins', 'w', '0.3'));
   put('dev.tsv', header);
@@ -277,6 +279,8 @@ test('a check goes on where rows are wrong, and tells what splits share', async 
   for (const pattern of [
     'error \\| train \\|  \\| .*line 3: translation_de is empty',
     'error \\| train \\|  \\| .*gone\\.wav does not exist',
+    'error \\| train \\|  \\| .*line 8 has 3 fields',
+    'error \\| train \\|  \\| .*line 9 has 6 fields',
     'error \\| train \\| train/4 \\| .*has 2\\.0 s; a model hears 1 s at most',
     'warning \\| train \\| train/4 \\| .*has 2\\.00 s, the manifest says 9',
     'error \\| train \\| train/5 \\| .*is silent',
