@@ -38,6 +38,14 @@ export interface FinetuneOptions extends OptimizerOptions, TranslationOptions, L
   onStep?: (entry: TrainingLogEntry) => void | Promise<void>;
 }
 
+/** Steps of a training: so many, or whole epochs (one unless given), but one at least. */
+export function trainingSteps(
+  { steps, epochs = 1 }: Pick<FinetuneOptions, 'steps' | 'epochs'>,
+  stepsPerEpoch: number,
+): number {
+  return steps ?? Math.max(1, Math.round(stepsPerEpoch * epochs));
+}
+
 /**
  * Trains `model` in place.
  * @returns the adapter, still attached, if `lora` was given
@@ -88,7 +96,7 @@ export async function finetune(
       onStep: (entry) => options.onStep?.(measure(entry)),
       parameters,
       roundingSeed: options.seed,
-      steps: options.steps ?? Math.max(1, Math.round(task.stepsPerEpoch * (options.epochs ?? 1))),
+      steps: trainingSteps(options, task.stepsPerEpoch),
       prepare: (step) => task.load(step),
       microBatches: (step) => task.microBatches(step),
       describe: (step) => task.describe(step),

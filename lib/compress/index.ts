@@ -1,4 +1,4 @@
-export { finetune, type FinetuneOptions } from './finetune';
+export { finetune, trainingSteps, type FinetuneOptions } from './finetune';
 export {
   compareEvaluations,
   type CompareOptions,

@@ -5,9 +5,15 @@
 import type { Qwen2AudioConfig } from '../qwen2-audio';
 import { logicalParameters } from '../qwen2-audio/logical-parameters';
 import { dtypeSize } from '../torch/dtype';
-import type { WeightDtype } from '../train/optimizers';
+import { momentBytes, type OptimizerName, type WeightDtype } from '../train/optimizers';
 
 export type Shape = Pick<Qwen2AudioConfig, 'audio' | 'text'>;
+
+/**
+ * Tokens of a prompt before the audio and behind it: system, instruction and marks of the chat
+ * template.
+ */
+export const promptTokens = { before: 26, behind: 14 } as const;
 
 /** Bytes by what they are for. */
 export type Memory = Partial<
@@ -145,12 +151,25 @@ function encoderLayerNumbers({ audio }: Shape): number {
   return 8 * audio.dModel + 2 * audio.encoderFfnDim;
 }
 
+/** Bytes of each trained parameter in the state that training goes on from: itself and its moments. */
+export function stateBytes({
+  optimizer = 'adamw',
+  weights = 'float32',
+  lora,
+}: {
+  optimizer?: OptimizerName;
+  weights?: WeightDtype;
+  lora?: unknown;
+}): number {
+  return dtypeSize[lora === undefined ? weights : 'float32'] + momentBytes[optimizer];
+}
+
 export function trainingMemory(
   model: ModelCost,
   { clips, positions, tokens, targets }: TrainingRows,
   settings: {
     trained: number;
-    bytesOfMoments: number;
+    optimizer?: OptimizerName;
     lora: boolean;
     /** Steps have several micro-batches. */
     accumulates?: boolean;
@@ -180,13 +199,13 @@ export function trainingMemory(
   const casts = settings.bf16 && weights === 'float32';
   const copies = casts && !settings.lora && !settings.checkpointing ? 2 * model.parameters : 0;
   const logits = Math.min(clips * targets * text.vocabSize, logitsAtOnce);
-  const { trained, bytesOfMoments } = settings;
+  const { trained, optimizer = 'adamw' } = settings;
   return {
     program: model.programBytes('training'),
     weights: model.bytesInMemory(weights) + (settings.lora ? 4 * trained : 0),
     // Adapters are float32, and so are sums over micro-batches.
     gradients: (settings.lora || settings.accumulates ? 4 : each) * trained,
-    optimizer: bytesOfMoments * trained,
+    optimizer: momentBytes[optimizer] * trained,
     activations: each * (kept + layer + convolutions) + copies,
     // In float32: logits, their softmax, and the gradient; what lm_head learns until backward.
     logits: 3 * 4 * logits + (settings.lora ? 0 : 4 * text.vocabSize * text.hiddenSize),

@@ -1,6 +1,11 @@
 /** The stages of a recipe, each with what it needs of memory and disk. */
-import { candidateCount, checkRemoval, defaultPromptBytes, middleBlock } from '../compress';
-import { dtypeSize } from '../torch/dtype';
+import {
+  candidateCount,
+  checkRemoval,
+  defaultPromptBytes,
+  middleBlock,
+  trainingSteps,
+} from '../compress';
 import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
 import type { PlannedStage } from './plan';
@@ -10,13 +15,15 @@ import {
   ModelCost,
   programBytes,
   promptStateBytes,
+  promptTokens as promptParts,
+  stateBytes,
   trainingMemory,
   type Shape,
 } from './plan-memory';
 import type { Recipe, TrainingSettings } from './recipe-schema';
 
-/** Tokens of a prompt beside the audio: system, instruction and marks of the chat template. */
-const promptTokens = 40;
+/** Tokens of a prompt beside the audio. */
+const promptTokens = promptParts.before + promptParts.behind;
 
 /** The stages of a recipe, as a plan has them but for what they took. */
 export function stagesOf({ recipe, shape, lengths }: PlanInputs): PlannedStage[] {
@@ -99,7 +106,6 @@ class Planner {
     const { microBatchSize, batchSize } = settings;
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
     const { weights = 'float32' } = settings;
-    const bytesOfMoments = settings.optimizer === 'adamw8bit' ? 2 : 8;
     const { longest, targetTokens } = this.lengths;
     const utterances =
       this.lengths.utterances + (name === 'student' ? (this.lengths.extra ?? 0) : 0);
@@ -112,12 +118,12 @@ class Planner {
       targets: targets * targetTokens,
     };
     const memory = trainingMemory(model, rows, {
-      ...{ trained, bytesOfMoments, lora: lora !== undefined, weights },
+      ...{ trained, optimizer: settings.optimizer, lora: lora !== undefined, weights },
       ...{ accumulates: rows.clips < batchSize, bf16: settings.bf16 },
       checkpointing: settings.gradientCheckpointing,
     });
-    const steps =
-      settings.steps ?? Math.round(Math.ceil(utterances / batchSize) * (settings.epochs ?? 1));
+    const isKnown = settings.steps !== undefined || utterances > 0;
+    const steps = isKnown ? trainingSteps(settings, Math.ceil(utterances / batchSize)) : 0;
     // One more than are kept while a new one is written.
     const checkpoints = Math.min(
       (settings.keep ?? defaultKeep) + 1,
@@ -130,8 +136,7 @@ class Planner {
       trained,
       memory: { ...memory, features: this.#features },
       disk: model.bytesOnDisk + onDisk,
-      workDisk:
-        checkpoints * trained * ((lora === undefined ? dtypeSize[weights] : 4) + bytesOfMoments),
+      workDisk: checkpoints * trained * stateBytes({ ...settings, lora }),
       ...(steps > 0 ? { work: `${steps} steps` } : {}),
     };
   }

@@ -1,7 +1,9 @@
-/** `adamw8bit` keeps its moments in 8 bits: 2 bytes a parameter instead of 8. Needs no addon. */
+/** `adamw8bit` keeps its moments in 8 bits. Needs no addon. */
 export const optimizerNames = ['adamw', 'adamw8bit'] as const;
 /** One of {@link optimizerNames}. */
 export type OptimizerName = (typeof optimizerNames)[number];
+/** Bytes of both moments of a parameter. */
+export const momentBytes: Record<OptimizerName, number> = { adamw: 8, adamw8bit: 2 };
 
 /** How parameters in bfloat16 are rounded after a step: `nearest` loses updates that are small. */
 export const roundings = ['stochastic', 'nearest'] as const;

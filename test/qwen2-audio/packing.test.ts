@@ -2,20 +2,7 @@
 import { attachLora } from '../../lib/lora';
 import { collate, Qwen2Audio, type CollateOptions, type Example } from '../../lib/qwen2-audio';
 import { autocast, backward, Generator, memory, scope } from '../../lib/torch';
-import { examples, loadTiny, quantizeLinears, settle } from './tiny-model';
-
-const mels = examples().map(({ mel }) => mel);
-
-/** A clip's prompt, in part another, with an answer to learn. */
-function asked(clip: number, target: number[], changed: number[] = []): Example {
-  const { inputIds } = examples()[clip]!;
-  const prompt = [...inputIds.slice(0, inputIds.length - changed.length), ...changed];
-  return {
-    mel: mels[clip]!,
-    inputIds: [...prompt, ...target],
-    labels: [...prompt.map(() => -100), ...target],
-  };
-}
+import { asked, examples, loadTiny, quantizeLinears, settle } from './tiny-model';
 
 const cases: Record<string, Example[]> = {
   'a question a clip': [asked(0, [5, 6, 7]), asked(1, [7]), asked(2, [8, 9, 10, 11])],
@@ -126,7 +113,7 @@ test('a clip does not hear the others', () => {
 test('rows of one length stay as they are', () => {
   scope(() => {
     const model = loadTiny();
-    const rows = [asked(0, [5, 6, 7]), { ...asked(0, [8, 9, 10]), mel: { ...mels[0]! } }];
+    const rows = [asked(0, [5, 6, 7]), { ...asked(0, [8, 9, 10]), mel: examples()[0]!.mel }];
     learn(model, rows, { packing: false });
     expect(collate(model, rows, 'right', { packing: true }).packing).toBeUndefined();
     model.dispose();

@@ -1,25 +1,13 @@
 /** Rows that several examples share give the loss and the gradients of separate rows. */
 import { collate, type Example, type Qwen2Audio } from '../../lib/qwen2-audio';
 import { backward, scope } from '../../lib/torch';
-import { difference, examples, loadTiny } from './tiny-model';
+import { asked, difference, loadTiny } from './tiny-model';
 
 let model: Qwen2Audio;
 beforeAll(() => {
   model = loadTiny();
 });
 afterAll(() => model.dispose());
-
-/** What `target` adds to a prompt, whose last `changed` tokens are others. */
-function asked(clip: number, target: number[], changed: number[] = []): Example {
-  const { inputIds } = examples()[clip]!;
-  const prompt = [...inputIds.slice(0, inputIds.length - changed.length), ...changed];
-  return {
-    mel: mels[clip]!,
-    inputIds: [...prompt, ...target],
-    labels: [...prompt.map(() => -100), ...target],
-  };
-}
-const mels = examples().map(({ mel }) => mel);
 
 /** Loss and all gradients. */
 function learn(rows: readonly Example[], shareRows: boolean) {

@@ -97,6 +97,20 @@ export function difference(a: Tensor, b: Tensor): number {
   return x.reduce((most, value, i) => Math.max(most, Math.abs(value - y[i]!)), 0);
 }
 
+let mels: LogMel[] | undefined;
+
+/** A clip's prompt with `target` to learn; the prompt's last `changed` tokens are others. */
+export function asked(clip: number, target: number[], changed: number[] = []): Example {
+  mels ??= examples().map(({ mel }) => mel); // one object a clip, by which rows are shared
+  const { inputIds } = examples()[clip]!;
+  const prompt = [...inputIds.slice(0, inputIds.length - changed.length), ...changed];
+  return {
+    mel: mels[clip]!,
+    inputIds: [...prompt, ...target],
+    labels: [...prompt.map(() => -100), ...target],
+  };
+}
+
 /** A copy of the checkpoint to damage. */
 export function copyTiny(to: string): void {
   cpSync(tinyFolder, to, { recursive: true });

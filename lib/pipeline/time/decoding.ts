@@ -1,4 +1,5 @@
 /** How often the parts of decoding are done in a stage. */
+import { candidateLayers } from '../../compress';
 import type { Utterance } from '../../data';
 import type { Shape } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
@@ -71,7 +72,7 @@ export function searchSeconds(
   layers: number,
 ): number {
   const { remove, criterion, protectedLayers } = importance!;
-  const open = layers - new Set([0, layers - 1, ...protectedLayers]).size;
+  const open = candidateLayers(layers, protectedLayers).length;
   return sumOf(batchesOf(heard, dev, languages), ({ frames, tokens }) => {
     const encoded = cost.encode(frames);
     const prompt = (count: number): number => cost.prompt(frames, Math.max(0, count));

@@ -1,11 +1,11 @@
 /** How long a stage that trains will take. */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { DistilledTargets } from '../../compress';
+import { trainingSteps, type DistilledTargets } from '../../compress';
 import type { Utterance } from '../../data';
-import { dtypeSize } from '../../torch/dtype';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
+import { stateBytes } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
 import type { Rates } from './rates';
 import type { ProbeModel } from './probe-model';
@@ -89,16 +89,12 @@ export async function trainingSeconds(
   const microBatches = microBatchesOf(typical.indices.map((i) => clips[i]!));
   const { trained } = stage;
   const step = { shape, layers, microBatches, trained, languages, settings };
-  const count =
-    settings.steps ??
-    Math.max(1, Math.round(Math.ceil(clips.length / batchSize) * (settings.epochs ?? 1)));
+  const count = trainingSteps(settings, Math.ceil(clips.length / batchSize));
   const ctcSteps = Math.min(count, settings.ctcWeight ? (settings.ctcSteps ?? 0) : 0);
   const part = ctcSteps > 0 ? allowance / 2 : allowance;
   const alone =
     ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, part, budget) : undefined;
   const { seconds, start, extrapolated } = await stepSeconds(probe, step, part, budget);
-  const moments = settings.optimizer === 'adamw8bit' ? 2 : 8;
-  const each = settings.lora === undefined ? dtypeSize[settings.weights ?? 'float32'] : 4;
   const saves = Math.ceil(count / settings.saveEvery);
   const heard = utterances.reduce((sum, { seconds: one }) => sum + one, 0);
   const isFirst = name === 'teacher' || (teacher.train === undefined && name === 'healed');
@@ -107,7 +103,7 @@ export async function trainingSeconds(
     seconds:
       start +
       typical.mean * ((count - ctcSteps) * seconds + ctcSteps * (alone?.seconds ?? 0)) +
-      saves * trained * (each + moments) * rates.write +
+      saves * trained * stateBytes(settings) * rates.write +
       stage.disk * rates.write +
       stage.parameters * rates.load +
       (isFirst ? heard : again) * rates.audio +

@@ -1,7 +1,7 @@
 /** How much a batch is, in numbers that time is counted from. */
 import { bucketBatches } from '../../data';
 import { audioTokenCount } from '../../qwen2-audio/lengths';
-import type { Shape } from '../plan-memory';
+import { promptTokens, type Shape } from '../plan-memory';
 
 /** An utterance as far as its length matters. */
 export interface Clip {
@@ -22,9 +22,6 @@ export interface Load {
   /** Tokens that are learnt, or guessed. */
   targets: number;
 }
-
-/** Tokens of a prompt before the audio and behind it. */
-export const promptTokens = { before: 26, behind: 14 } as const;
 
 const ceilTo = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
