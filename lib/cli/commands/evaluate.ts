@@ -56,19 +56,15 @@ export function evaluateCommand(context: Context): Command {
         'pare compare tells whether two models differ: give it the outputs of --json.\n',
     )
     .action(async (options: Options) => {
-      const { openCorpus } = await import('../../data');
-      const corpus = await openCorpus(await corpusOf(options), {
-        splits: [options.split],
-        env: context.env,
-      });
-      const languages = await targetCodes(options.to, corpus.description.languages.targets);
       const { evaluateCheckpoint } = await import('../../pipeline');
-      const { model, revision, adapter, dtype, split, limit, maxNewTokens, batchSize } = options;
+      const { model, revision, adapter, dtype, split, to, limit, maxNewTokens, batchSize } =
+        options;
+      const corpus = await corpusOf(options);
       const names = { model, corpus: options.corpus, split };
       const progress = new Progress(context.stderr, context.now);
       try {
         await evaluateCheckpoint(model, {
-          ...{ corpus, split, languages, limit, adapter, dtype, maxNewTokens, batchSize },
+          ...{ corpus, split, languages: to, limit, adapter, dtype, maxNewTokens, batchSize },
           ...{ revision, env: context.env },
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
           onEvaluation: (evaluation) =>
@@ -78,23 +74,6 @@ export function evaluateCommand(context: Context): Command {
         progress.stop();
       }
     });
-}
-
-/** Codes of the languages asked for, by code or by name. */
-async function targetCodes(
-  asked: readonly string[] | undefined,
-  targets: readonly string[],
-): Promise<string[]> {
-  if (asked === undefined) return [...targets];
-  const { findLanguage, findTarget } = await import('../../text');
-  const { CorpusError } = await import('../../data');
-  const codes = asked.map((language) => {
-    const code = findTarget(language, targets);
-    if (code !== undefined) return code;
-    const known = targets.map((target) => findLanguage(target)?.name ?? target).join(', ');
-    throw new CorpusError(`the corpus has no references in ${language}; it has ${known}`);
-  });
-  return [...new Set(codes)];
 }
 
 const metricNames: Record<MetricKey, string> = {

@@ -6,7 +6,7 @@ import {
   type CorpusSource,
   type Utterance,
 } from '../../data';
-import { findTarget } from '../../text';
+import { findLanguage, findTarget } from '../../text';
 import { progressOf, type RunOptions } from '../context';
 
 export interface DatasetOptions extends Pick<RunOptions, 'env' | 'signal' | 'onProgress'> {
@@ -38,8 +38,9 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const languages = (options.languages ?? targets).map((asked) => {
     const code = findTarget(asked, targets);
     if (code !== undefined) return code;
+    const names = targets.map((target) => findLanguage(target)?.name ?? target).join(', ');
     throw new CorpusError(
-      `${corpus.dir} has no references in ${asked}; it has ${targets.join(', ')}`,
+      `${corpus.dir} has no references in ${asked}; it has ${targets.join(', ')} (${names})`,
     );
   });
   const utterances = (await corpus.read(split, { signal })).slice(0, options.limit);
