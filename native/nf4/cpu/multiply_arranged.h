@@ -20,38 +20,54 @@ constexpr int64_t kColumnsAtOnce = 16;
 constexpr int64_t kMaxChunk = 12288;    // values of a row
 constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
 constexpr int64_t kAhead = 4096;        // bytes
-constexpr int64_t kMaxScales = kMaxChunk / kMinBlockSize;
 
 template <int Batch>
 using Sums = typename Vector::Floats[Batch];
 
-// What the columns of a product share.
-struct Setting {
-  explicit Setting(const Product& p)
-      : spread(p.blockSize),
-        decoder(p.scales),
-        blockShift(__builtin_ctzll(static_cast<unsigned long long>(p.blockSize))),
-        wholeBlocks(p.inFeatures % p.blockSize == 0) {}
+// The absmax of the blocks of kColumnsAtOnce columns, decoded at once: with a call for each chunk of
+// a column four rows took 5 % longer.
+class ColumnScales {
+ public:
+  explicit ColumnScales(const Product& p)
+      : decoder_(p.scales),
+        absmax_(p.scales.absmax),
+        // No std::vector: its functions would be compiled for this processor and used on another.
+        decoded_(p.scales.codes == nullptr
+                     ? nullptr
+                     : new float[kColumnsAtOnce * p.inFeatures / p.blockSize + 2]),
+        blockShift_(__builtin_ctzll(static_cast<unsigned long long>(p.blockSize))) {}
 
-  const typename Vector::Spread spread;
-  const typename Vector::ScaleDecoder decoder;
-  const int blockShift;
-  const bool wholeBlocks;  // in every column
+  ColumnScales(const ColumnScales&) = delete;
+  ColumnScales& operator=(const ColumnScales&) = delete;
+  ~ColumnScales() { delete[] decoded_; }
+
+  // Values [position, position + count) of the flat weights can be asked for from now on.
+  void decode(int64_t position, int64_t count) {
+    if (decoded_ == nullptr) return;
+    first_ = position >> blockShift_;
+    decoder_(first_, ((position + count - 1) >> blockShift_) + 1 - first_, decoded_);
+  }
+
+  // Of the block of a position and those behind it.
+  const float* at(int64_t position) const {
+    const int64_t block = position >> blockShift_;
+    return decoded_ == nullptr ? absmax_ + block : decoded_ + (block - first_);
+  }
+
+  int blockShift() const { return blockShift_; }
+
+ private:
+  const typename Vector::ScaleDecoder decoder_;
+  const float* absmax_;
+  float* const decoded_;  // from block `first_` on; null where they are not nested
+  int64_t first_ = 0;
+  const int blockShift_;
 };
-
-// The absmax of the blocks at and after a position.
-inline const float* scalesFrom(const Scales& scales, const Setting& setting, int64_t firstBlock,
-                               int64_t blocks, float* decoded) {
-  if (scales.codes == nullptr) return scales.absmax + firstBlock;
-  setting.decoder(firstBlock, blocks, decoded);
-  return decoded;
-}
 
 // From vector `First` of a group's weights on.
 template <int Batch, int Columns, int First>
 inline __attribute__((always_inline)) void addCodes(const typename Vector::Codes (&codes)[Columns],
-                                                    const X* x, int64_t stride,
-                                                    Sums<Batch> (&sums)[Columns]) {
+                                                    const X* x, Sums<Batch> (&sums)[Columns]) {
   constexpr int kLookup = Vector::kLookup;
   typename Vector::Weights weights[Columns][kLookup];
 #pragma GCC unroll 8
@@ -60,7 +76,7 @@ inline __attribute__((always_inline)) void addCodes(const typename Vector::Codes
   for (int m = 0; m < Batch; m++) {
 #pragma GCC unroll 8
     for (int i = 0; i < kLookup; i++) {
-      const auto values = Vector::load(x + m * stride + (First + i) * Vector::kLanes);
+      const auto values = Vector::load(x + m * kGroup + (First + i) * Vector::kLanes);
 #pragma GCC unroll 8
       for (int c = 0; c < Columns; c++) {
         sums[c][m] = First + i == 0 ? Vector::multiply(weights[c][i], values)
@@ -69,16 +85,16 @@ inline __attribute__((always_inline)) void addCodes(const typename Vector::Codes
     }
   }
   if constexpr (First + kLookup < Vector::kCodesPerLane) {
-    addCodes<Batch, Columns, First + kLookup>(codes, x, stride, sums);
+    addCodes<Batch, Columns, First + kLookup>(codes, x, sums);
   }
 }
 
 // Adds the products over [k, k + count), a multiple of the group, to `totals`.
 template <int Batch, int Columns>
-void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, int64_t count,
+void addChunk(const Product& p, const ColumnScales& columnScales,
+              const typename Vector::Spread& spread, int64_t n, int64_t k, int64_t count,
               Sums<Batch>* totals) {
-  const int blockShift = setting.blockShift;
-  float decoded[Columns * (kMaxScales + 1)];
+  const int blockShift = columnScales.blockShift();
   const uint8_t* bytes[Columns];
   const float* scales[Columns];
   int64_t offsets[Columns];  // within the first block
@@ -86,19 +102,9 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
 #pragma GCC unroll 8
   for (int c = 0; c < Columns; c++) {
     const int64_t position = (n + c) * p.inFeatures + k;
-    const int64_t firstBlock = position >> blockShift;
-    const int64_t blocks = ((position + count - 1) >> blockShift) + 1 - firstBlock;
     bytes[c] = p.packed + position / 2;
-    offsets[c] = position - (firstBlock << blockShift);
-    // Whole columns' blocks follow each other: fewer and longer calls.
-    const bool together = setting.wholeBlocks && count == p.inFeatures;
-    if (!together) {
-      scales[c] = scalesFrom(p.scales, setting, firstBlock, blocks, decoded + c * (kMaxScales + 1));
-    } else if (c == 0) {
-      scales[0] = scalesFrom(p.scales, setting, firstBlock, Columns * blocks, decoded);
-    } else {
-      scales[c] = scales[0] + c * blocks;
-    }
+    scales[c] = columnScales.at(position);
+    offsets[c] = position & (p.blockSize - 1);
   }
   typename Vector::Floats total[Columns][Batch];
 #pragma GCC unroll 8
@@ -114,7 +120,7 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
     const int64_t bytesOfStep = (2 * step) >> blockShift;
     for (int64_t i = 0; i <= bytesOfStep; i += 64) __builtin_prefetch(next + i);
   }
-  const X* x = static_cast<const X*>(p.x) + k;
+  const X* x = static_cast<const X*>(p.x) + k * Batch;
   for (int64_t done = 0; done < count; done += kGroup) {
     typename Vector::Codes codes[Columns];
 #pragma GCC unroll 8
@@ -122,10 +128,10 @@ void addChunk(const Product& p, const Setting& setting, int64_t n, int64_t k, in
       __builtin_prefetch(bytes[c] + done / 2 + ahead);
       codes[c] = Vector::loadCodes(bytes[c] + done / 2);
     }
-    addCodes<Batch, Columns, 0>(codes, x + done, p.inFeatures, sums);
+    addCodes<Batch, Columns, 0>(codes, x + done * Batch, sums);
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; c++) {
-      const auto scale = setting.spread(scales[c] + ((offsets[c] + done) >> blockShift));
+      const auto scale = spread(scales[c] + ((offsets[c] + done) >> blockShift));
 #pragma GCC unroll 8
       for (int m = 0; m < Batch; m++) {
         total[c][m] = Vector::multiplyAdd(sums[c][m], scale, total[c][m]);
@@ -143,7 +149,8 @@ template <int Batch>
 void multiplyRows(const Product& p, int64_t begin, int64_t end) {
   // As many columns together as there are registers for their sums.
   constexpr int kTogether = Vector::columnsFor(Batch);
-  const Setting setting(p);
+  const typename Vector::Spread spread(p.blockSize);
+  ColumnScales scales(p);
   const int64_t chunk =
       Batch <= 2 ? kMaxChunk / kGroup * kGroup
                  : kChunkBytes / (Batch * static_cast<int64_t>(sizeof(X))) / kGroup * kGroup;
@@ -153,14 +160,15 @@ void multiplyRows(const Product& p, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < columns; c++) {
       for (int m = 0; m < Batch; m++) totals[c][m] = Vector::zero();
     }
+    scales.decode(first * p.inFeatures, columns * p.inFeatures);
     for (int64_t k = 0; k < p.inFeatures; k += chunk) {
       const int64_t count = p.inFeatures - k < chunk ? p.inFeatures - k : chunk;
       int64_t c = 0;
       for (; c + kTogether <= columns; c += kTogether) {
-        addChunk<Batch, kTogether>(p, setting, first + c, k, count, totals + c);
+        addChunk<Batch, kTogether>(p, scales, spread, first + c, k, count, totals + c);
       }
       for (; c < columns; c++) {
-        addChunk<Batch, 1>(p, setting, first + c, k, count, totals + c);
+        addChunk<Batch, 1>(p, scales, spread, first + c, k, count, totals + c);
       }
     }
     for (int64_t c = 0; c < columns; c++) {

@@ -17,7 +17,7 @@ constexpr int64_t sizeOf(Float type) { return type == Float::kFloat32 ? 4 : 2; }
 
 // out[m, n] = sum_k x[m, k] w[n, k] + bias[n].
 struct Product {
-  const void* x;  // [batch, inFeatures], float32 unless said otherwise
+  const void* x;  // [batch, inFeatures], or [group][batch][value] if arranged; float32 unless said
   bool arranged;
   int64_t batch;  // at most kMaxSmallBatch
   const uint8_t* packed;
@@ -30,7 +30,7 @@ struct Product {
 };
 
 // A vector is loaded with several codes in each lane and gives as many vectors of values.
-// `arranged` says that x is in the order of these, too: [vector][lane] of a group.
+// `arranged` says that the values of each group of x are in the order of these, too: [vector][lane].
 constexpr int codesPerLane(Float type) { return 2 * static_cast<int>(sizeOf(type)); }
 
 // Where in the group a value stands.
