@@ -30,6 +30,7 @@ const files = [
   ...['CMakeLists.txt', 'LICENSE', 'jest.config.js', 'package.json', 'cmake', 'native', 'lib'],
   ...['bench/cuda.ts', 'bench/peers/nf4_cuda.py', 'test/gpu.ts'],
   ...['test/nf4/cuda.test.ts', 'test/nf4/vectors.ts', 'test/torch/cuda.test.ts'],
+  ...['cuda.test.ts', 'tiny-corpus.ts', 'tiny-recipe.ts'].map((name) => `test/pipeline/${name}`),
   'test/oracle/vectors/nf4.json',
 ];
 

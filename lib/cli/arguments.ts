@@ -62,12 +62,6 @@ export function seed(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 0 to 4294967295.');
 }
 
-/** For commander: where tensors are. */
-export function device(text: string): string {
-  if (/^(?:cpu|cuda(?::\d+)?)$/.test(text)) return text;
-  throw new InvalidArgumentError('It must be cpu, cuda or cuda:0.');
-}
-
 /** For commander: `3,5,8-10` is [3, 5, 8, 9, 10]. */
 export function layerList(text: string): number[] {
   const layers = text.split(',').flatMap((part) => {
@@ -124,6 +118,15 @@ export const checkpointArgument =
 /** Of what `owner/name` stands for. */
 export function revisionOption(): Option {
   return new Option('--revision <name>', 'branch, tag or commit on the hub; main unless given');
+}
+
+/** Where a model computes. */
+export function deviceOption(): Option {
+  const names = 'cpu, cuda or cuda:0; cpu unless given';
+  return new Option('--device <name>', names).argParser((text) => {
+    if (/^(?:cpu|cuda(?::\d+)?)$/.test(text)) return text;
+    throw new InvalidArgumentError('It must be cpu, cuda or cuda:0.');
+  });
 }
 
 /** The end of a command's help. */

@@ -30,6 +30,15 @@ export abstract class PackedModule extends nn.Module {
     this.#json = nn.parameter(quantState.packedJson(), false);
   }
 
+  /** @throws QuantStateError unless it is there: what is packed is moved when it is loaded. */
+  override to(device: string): this {
+    if (this.weight.device.startsWith(device)) return this;
+    throw new QuantStateError(
+      `a 4-bit layer stays on ${this.weight.device}; load the model where it is used: ` +
+        `loadModel(dir, { device: '${device}' })`,
+    );
+  }
+
   override *ownTensors(): IterableIterator<[string, Tensor]> {
     yield ['weight', this.weight];
     if (this.bias !== undefined) yield ['bias', this.bias];

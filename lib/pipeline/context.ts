@@ -28,6 +28,11 @@ export interface RunOptions {
   onMetrics?: (stage: string, entry: TrainingLogEntry) => void;
   /** Hears, in one line, of what was damaged and is made again; Node's own warning unless given. */
   onWarning?: (message: string) => void;
+  /**
+   * Where models are trained and translate: `cpu` unless given, `cuda`, or `cuda:1`. Pruning and
+   * quantising go from file to file on the CPU.
+   */
+  device?: string;
   /** A folder for TensorBoard, where each stage that trains has a run; none unless given. */
   tensorboard?: string;
   signal?: AbortSignal;

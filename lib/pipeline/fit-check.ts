@@ -2,7 +2,8 @@
 import { PareError } from '../errors';
 import { leads } from '../ranks';
 import type { RunOptions } from './context';
-import { availableHere } from './machine';
+import { cudaFreeMemory } from '../torch/cuda';
+import { availableHere, type Machine } from './machine';
 import { planInputs, type PlanInputs } from './plan-inputs';
 import { checkFit, PlanError, type FitOptions } from './plan-fit';
 import type { Recipe } from './recipe-schema';
@@ -27,7 +28,7 @@ export class FitCheck {
   ): Promise<FitCheck | undefined> {
     if (options.ignorePlan || !leads(options.ranks)) return undefined;
     try {
-      const inputs = await planInputs(file, recipe, options.env);
+      const inputs = await planInputs(file, recipe, options);
       const check = new FitCheck(file, inputs, options);
       check.#check();
       return check;
@@ -51,7 +52,12 @@ export class FitCheck {
 
   #check(stages?: readonly string[]): void {
     const { file, inputs, options } = this;
-    const { machine = availableHere(inputs.recipe.output), ranks, env = process.env } = options;
+    const { device, onGpu, recipe } = inputs;
+    const here = (): Machine => ({
+      ...availableHere(recipe.output),
+      ...(onGpu && { gpu: cudaFreeMemory(device) }),
+    });
+    const { machine = here(), ranks, env = process.env } = options;
     const processes = ranks === undefined ? 1 : Number(env.LOCAL_WORLD_SIZE ?? 1);
     const held: FitOptions = { machine, processes, stages };
     checkFit(file, inputs, held);

@@ -9,6 +9,8 @@ export interface Machine {
   memory: number;
   /** Of the file system that the output is on. */
   disk: number;
+  /** Of the GPU's memory, where one computes and is here. */
+  gpu?: number;
 }
 
 /** `key: number` or `key number` lines of a file of the kernel, in its own units. */

@@ -16,13 +16,21 @@ export interface LoadedModel extends Disposable {
   processor: Processor;
 }
 
-/**
- * Loads a checkpoint folder with the adapter that lies in it. 4-bit weights stay packed.
- * @param dtype to compute with; `stored` leaves weights as they are
- */
-export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): LoadedModel {
+/** How a model is opened. */
+export interface OpenOptions {
+  /** To compute with, float32 unless given; `stored` leaves weights as they are. */
+  dtype?: DType | 'stored';
+  /** `cpu` unless given. */
+  device?: string;
+}
+
+/** Loads a checkpoint folder with the adapter that lies in it. 4-bit weights stay packed. */
+export function openModel(
+  dir: string,
+  { dtype = 'float32', device }: OpenOptions = {},
+): LoadedModel {
   const processor = Processor.fromPretrained(dir, readConfig(dir));
-  const options = dtype === 'stored' ? {} : { dtype };
+  const options = { device, ...(dtype !== 'stored' && { dtype }) };
   const model = loadModel(dir, options);
   const adapterDir = adapterOf(dir);
   const adapter = adapterDir === undefined ? undefined : loadAdapter(adapterDir, model, options);
@@ -40,7 +48,7 @@ export function openModel(dir: string, dtype: DType | 'stored' = 'float32'): Loa
  * Loads a checkpoint whose weights are about to be changed or copied.
  * @throws CompressionError if it has an adapter, which would be lost on the way
  */
-export function openBase(dir: string, dtype?: DType | 'stored'): LoadedModel {
+export function openBase(dir: string, options?: OpenOptions): LoadedModel {
   const adapter = adapterOf(dir);
   if (adapter !== undefined) {
     throw new CompressionError(
@@ -48,7 +56,7 @@ export function openBase(dir: string, dtype?: DType | 'stored'): LoadedModel {
         'the weights first',
     );
   }
-  return openModel(dir, dtype);
+  return openModel(dir, options);
 }
 
 /** Features computed once for all models of a run, which share the processor's settings. */

@@ -26,6 +26,25 @@ export interface FitOptions {
   stages?: readonly string[];
 }
 
+/** Memory that a stage needs some of. */
+interface Room {
+  name: string;
+  has: number;
+  need(stage: PlannedStage): number;
+}
+
+/** The machine's memory, and the GPU's, of which each process has one of its own. */
+function roomsOf({ machine, processes = 1 }: FitOptions): Room[] {
+  return [
+    { name: 'memory', has: machine.memory, need: ({ peak }) => processes * peak },
+    {
+      name: "the GPU's memory",
+      has: machine.gpu ?? Infinity,
+      need: ({ devicePeak = 0 }) => devicePeak,
+    },
+  ];
+}
+
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 /**
@@ -47,27 +66,30 @@ export function misfitOf(
   options: FitOptions,
 ): PlanError | undefined {
   const { machine, processes = 1 } = options;
+  const rooms = roomsOf(options);
+  const lacking = (stage: PlannedStage): Room | undefined =>
+    rooms.find(({ has, need }) => need(stage) > has);
   const open = stagesOf(inputs).filter(({ name }) =>
     options.stages === undefined ? !isFinished(inputs.recipe, name) : options.stages.includes(name),
   );
-  const memoryOf = ({ peak }: PlannedStage): number => processes * peak;
-  const misfits = open.filter((stage) => memoryOf(stage) > machine.memory);
+  const misfits = open.filter((stage) => lacking(stage) !== undefined);
   const fits = (recipe: Recipe, name: string): boolean =>
-    memoryOf(stageOf({ ...inputs, recipe }, name)) <= machine.memory;
+    lacking(stageOf({ ...inputs, recipe }, name)) === undefined;
   const changes: Change[] = [];
   const first = misfits[0];
   for (const { name } of misfits) {
     const now = changed(inputs.recipe, changes);
     if (fits(now, name)) continue;
     const found = fewestChanges(now, memoryOptions(now, name), (one) => fits(one, name));
-    if (found === undefined) return noneFits(file, inputs, name, options);
+    if (found === undefined) return noneFits(file, inputs, name, lacking);
     changes.push(...found);
   }
   if (first !== undefined) {
+    const { name, has, need } = lacking(first)!;
     const count = processes > 1 ? ` in ${processes} processes` : '';
     return new PlanError(
-      `${file}: the stage ${first.name} needs ${gigabytes(memoryOf(first))} of memory at its peak` +
-        `${count}, ${gigabytes(machine.memory)} are available; ${advice(inputs, misfits, changes)}`,
+      `${file}: the stage ${first.name} needs ${gigabytes(need(first))} of ${name} at its peak` +
+        `${count}, ${gigabytes(has)} are available; ${advice(inputs, misfits, changes, need)}`,
     );
   }
   return diskMisfit(file, inputs, open, machine);
@@ -112,9 +134,10 @@ function advice(
   inputs: PlanInputs,
   misfits: readonly PlannedStage[],
   changes: readonly Change[],
+  need: Room['need'],
 ): string {
   const recipe = changed(inputs.recipe, changes);
-  const peak = Math.max(...misfits.map(({ name }) => stageOf({ ...inputs, recipe }, name).peak));
+  const peak = Math.max(...misfits.map(({ name }) => need(stageOf({ ...inputs, recipe }, name))));
   const others = misfits.length > 1 ? ` (${misfits.length} stages do not fit)` : '';
   return (
     `planned to fit (${gigabytes(peak)}): ${asSettings(changes)}${others}; ` +
@@ -126,9 +149,10 @@ function noneFits(
   file: string,
   inputs: PlanInputs,
   name: string,
-  { machine, processes = 1 }: FitOptions,
+  lacking: (stage: PlannedStage) => Room | undefined,
 ): PlanError {
-  const peakOf = (recipe: Recipe): number => processes * stageOf({ ...inputs, recipe }, name).peak;
+  const room = lacking(stageOf(inputs, name))!;
+  const peakOf = (recipe: Recipe): number => room.need(stageOf({ ...inputs, recipe }, name));
   const need = peakOf(inputs.recipe);
   let least = need;
   let all: Change[] = [];
@@ -139,8 +163,8 @@ function noneFits(
   });
   const with_ = all.length === 0 ? '' : ` with ${asSettings(all)}`;
   return new PlanError(
-    `${file}: the stage ${name} needs ${gigabytes(need)} of memory at its peak, ` +
-      `${gigabytes(machine.memory)} are available, and no setting makes it fit ` +
+    `${file}: the stage ${name} needs ${gigabytes(need)} of ${room.name} at its peak, ` +
+      `${gigabytes(room.has)} are available, and no setting makes it fit ` +
       `(${gigabytes(least)} at least${with_}); take a machine with more, or go on with --ignore-plan`,
   );
 }

@@ -42,6 +42,9 @@ export interface PlanInputs {
   extra: Utterance[];
   fetch?: PlannedFetch;
   assumed: string[];
+  /** Where models compute. */
+  device: string;
+  onGpu: boolean;
 }
 
 /**
@@ -51,14 +54,15 @@ export interface PlanInputs {
 export async function planInputs(
   file: string,
   recipe: Recipe,
-  env?: NodeJS.ProcessEnv,
+  { env, device = 'cpu' }: { env?: NodeJS.ProcessEnv; device?: string } = {},
 ): Promise<PlanInputs> {
   const assumed: string[] = [];
   const { shape, fetch } = await shapeOf(file, recipe, env);
   const heard = await lengthsOf(recipe, shape, assumed);
   const extra = await extraOf(recipe, heard.splits, assumed);
   heard.lengths.extra = extra.length;
-  return { recipe, shape, ...heard, extra, fetch, assumed };
+  const onGpu = device.startsWith('cuda');
+  return { recipe, shape, ...heard, extra, fetch, assumed, device, onGpu };
 }
 
 /**

@@ -13,11 +13,13 @@ import type { Lengths, PlanInputs } from './plan-inputs';
 import {
   decodingMemory,
   ModelCost,
+  placed,
   programBytes,
   promptStateBytes,
   promptTokens as promptParts,
   stateBytes,
   trainingMemory,
+  type Memory,
   type Shape,
 } from './plan-memory';
 import type { Recipe, TrainingSettings } from './recipe-schema';
@@ -26,8 +28,20 @@ import type { Recipe, TrainingSettings } from './recipe-schema';
 const promptTokens = promptParts.before + promptParts.behind;
 
 /** The stages of a recipe, as a plan has them but for what they took. */
-export function stagesOf({ recipe, shape, lengths }: PlanInputs): PlannedStage[] {
-  return new Planner(recipe, shape, lengths).stages();
+export function stagesOf({ recipe, shape, lengths, onGpu }: PlanInputs): PlannedStage[] {
+  return new Planner(recipe, shape, lengths).stages().map((stage) => {
+    // These go from file to file.
+    if (!onGpu || stage.name === 'pruned' || stage.name === 'quantized') {
+      return { ...stage, peak: sumOf(stage.memory) };
+    }
+    const { memory, device } = placed(stage.memory);
+    const peaks = { peak: sumOf(memory), devicePeak: sumOf(device) };
+    return { ...stage, memory, deviceMemory: device, ...peaks };
+  });
+}
+
+function sumOf(memory: Memory): number {
+  return Object.values(memory).reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /** What some stages leave, and the largest of what they need beside it while they run. */
@@ -51,14 +65,7 @@ class Planner {
     this.#features = Math.min(all, keptFeatures);
   }
 
-  stages(): Omit<PlannedStage, 'seconds'>[] {
-    return this.#chain().map((stage) => ({
-      ...stage,
-      peak: Object.values(stage.memory).reduce((sum, bytes) => sum + bytes, 0),
-    }));
-  }
-
-  #chain(): Stage[] {
+  stages(): Stage[] {
     const { teacher, importance, heal, quantize, distill } = this.recipe;
     const stages: Stage[] = [];
     let model = new ModelCost(this.shape);
@@ -66,7 +73,8 @@ class Planner {
       stages.push(this.#training('teacher', model, teacher.train, teacher.train.lora));
     }
     stages.push(this.#decoding('evaluation-teacher', model));
-    if (distill !== undefined) stages.push(this.#decoding('distilled', model));
+    if (distill !== undefined)
+      stages.push(this.#decoding('distilled', model, { program: 'decodingMuch' }));
     if (importance !== undefined) {
       const { remove } = importance;
       const layers = this.shape.text.numHiddenLayers;
@@ -92,7 +100,7 @@ class Planner {
     }
     if (distill !== undefined) {
       stages.push(this.#training('student', model, distill, distill.lora));
-      stages.push(this.#decoding('evaluation-student', model));
+      stages.push(this.#decoding('evaluation-student', model, { program: 'decodingAdapted' }));
     }
     return stages;
   }
@@ -141,8 +149,12 @@ class Planner {
     };
   }
 
-  /** @param encoded audio tokens that are kept; those of eight batches unless given */
-  #decoding(name: string, model: ModelCost, encoded?: number): Stage {
+  /** `encoded` are the audio tokens that are kept; those of eight batches unless given. */
+  #decoding(
+    name: string,
+    model: ModelCost,
+    { encoded, program }: { encoded?: number; program?: keyof typeof programBytes } = {},
+  ): Stage {
     const { generation } = this.recipe;
     const ahead = 8 * generation.batchSize * Math.ceil(this.lengths.longest * 25);
     const memory = decodingMemory(model, {
@@ -151,6 +163,7 @@ class Planner {
       tokens: Math.ceil(this.lengths.longest * 25) + promptTokens,
       newTokens: generation.maxNewTokens,
       encoded: encoded ?? ahead,
+      program,
     });
     const { parameters } = model;
     const more = { memory: { ...memory, features: this.#features }, disk: 0, workDisk: 0 };
@@ -158,9 +171,9 @@ class Planner {
   }
 
   #search(model: ModelCost): Stage {
-    const { longest, devSeconds, devUtterances } = this.lengths;
-    const search = this.#decoding('importance', model, devSeconds * 25);
-    const tokens = devUtterances * (Math.ceil(longest * 25) + promptTokens);
+    const { devSeconds, devUtterances } = this.lengths;
+    const search = this.#decoding('importance', model, { encoded: devSeconds * 25 });
+    const tokens = Math.ceil(devSeconds * 25) + devUtterances * promptTokens;
     const shared = this.recipe.languages.length * promptStateBytes(model, tokens);
     const cache = search.memory.cache! + Math.min(defaultPromptBytes, shared);
     return { ...search, memory: { ...search.memory, cache } };

@@ -20,6 +20,10 @@ export interface PlannedStage {
   memory: Memory;
   /** The sum of `memory`. */
   peak: number;
+  /** The same of the GPU, where one computes; `memory` is without it then. */
+  deviceMemory?: Memory;
+  /** The sum of `deviceMemory`. */
+  devicePeak?: number;
   /** Bytes that it leaves in the run folder. */
   disk: number;
   /** Bytes beside them while it runs: the checkpoints that a killed run goes on from. */
@@ -41,6 +45,8 @@ export interface Plan {
   stages: PlannedStage[];
   /** The highest of all stages. */
   peak: number;
+  /** The same of the GPU, where one computes. */
+  devicePeak?: number;
   disk: number;
   /** What a run would fetch first, where the teacher is on the hub. */
   fetch?: PlannedFetch;
@@ -60,6 +66,8 @@ export interface PlanOptions {
   env?: NodeJS.ProcessEnv;
   /** What there is of memory and disk; what the system says unless given. */
   machine?: Machine;
+  /** Where models compute; `cpu` unless given. A GPU need not be here. */
+  device?: string;
   /** Also how long each stage will take, from ten seconds of its work; needs the addon. */
   time?: boolean;
 }
@@ -70,11 +78,28 @@ export interface PlanOptions {
  */
 export async function planRecipe(file: string, options: PlanOptions = {}): Promise<Plan> {
   const { recipe } = readRecipe(file, options.set);
-  const inputs = await planInputs(file, recipe, options.env);
-  const { machine = availableHere(recipe.output) } = options;
+  const inputs = await planInputs(file, recipe, options);
+  const machine = options.machine ?? { ...availableHere(recipe.output), gpu: await gpuOf(inputs) };
   const misfit = misfitOf(file, inputs, { machine });
   const plan = { ...planOf(inputs), ...(misfit && { misfit: misfit.message }) };
-  return options.time ? withTimes(plan, inputs) : plan;
+  if (!options.time) return plan;
+  if (inputs.onGpu) {
+    return { ...plan, assumed: [...plan.assumed, 'no times: they are calibrated on a CPU alone'] };
+  }
+  return withTimes(plan, inputs);
+}
+
+/** Free memory of the GPU, where one is to compute and is here. */
+async function gpuOf({ device, onGpu, assumed }: PlanInputs): Promise<number | undefined> {
+  if (!onGpu) return undefined;
+  assumed.push('what CUDA takes for itself, which was not measured');
+  try {
+    const { cudaFreeMemory } = await import('../torch/cuda');
+    return cudaFreeMemory(device);
+  } catch {
+    assumed.push('the GPU has room: there is none here to hold the plan against');
+    return undefined;
+  }
 }
 
 /** The plan of a recipe whose inputs are read. */
@@ -85,7 +110,17 @@ function planOf(inputs: PlanInputs): Plan {
     seconds: secondsOf(join(resolve(recipe.output), stage.name, 'stage.json')),
   }));
   const peak = Math.max(...stages.map((stage) => stage.peak));
-  return { stages, peak, disk: diskOf(stages), ...(fetch?.files && { fetch }), assumed };
+  const devicePeak = inputs.onGpu
+    ? Math.max(...stages.map((stage) => stage.devicePeak ?? 0))
+    : undefined;
+  return {
+    stages,
+    peak,
+    devicePeak,
+    disk: diskOf(stages),
+    ...(fetch?.files && { fetch }),
+    assumed,
+  };
 }
 
 /** The plan with times; one without where they cannot be had, which is told. */

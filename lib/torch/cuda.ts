@@ -31,6 +31,15 @@ export function cudaDeviceName(): string {
 }
 
 /**
+ * Bytes of a GPU's memory that no other program has taken.
+ * @param device `cuda`, the current one, or `cuda:1`
+ */
+export function cudaFreeMemory(device: string = 'cuda'): number {
+  const [, index = '-1'] = /:(\d+)$/.exec(device) ?? [];
+  return ok(need('cudaFreeMemory')(Number(index)));
+}
+
+/**
  * Work on the GPU, captured once and repeated as it was: the same kernels on the same memory, without
  * the time it takes to queue them one by one. What goes in is written into tensors made before
  * (`copy_`), what comes out is read from those that `body` returned.

@@ -1,5 +1,11 @@
 export * from './create';
-export { cudaDeviceName, CudaGraph, cudaIsAvailable, cudaSynchronize } from './cuda';
+export {
+  cudaDeviceName,
+  cudaFreeMemory,
+  CudaGraph,
+  cudaIsAvailable,
+  cudaSynchronize,
+} from './cuda';
 export { dtypes, dtypeSize, type DType } from './dtype';
 export { TorchError, TorchWarning } from './binding';
 export { Tensor, type TypedArray } from './tensor';

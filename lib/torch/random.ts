@@ -55,7 +55,10 @@ function writeState(index: number, bytes: Uint8Array): void {
 export function manualSeed(seed: number): void {
   ok(binding.manualSeed(seed));
 }
-/** The state of the default generator, as torch.get_rng_state. */
+/**
+ * The state of the default generator, as torch.get_rng_state; where there is a GPU, that of the current
+ * one's generator is behind it.
+ */
 export function getRngState(): Uint8Array {
   return readState(DEFAULT);
 }

@@ -1,10 +1,12 @@
 // The device itself for JavaScript (lib/torch/cuda.ts): waiting for it, and graphs of captured
 // work.
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #include <memory>
+#include <optional>
 
 #include "../bridge/rooms.h"
 
@@ -31,6 +33,17 @@ void registerCuda(Registry& registry) {
     C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
     return properties.name;
   }>("cudaDeviceName");
+  registry.add<[](int64_t index) -> int64_t {
+    const c10::cuda::OptionalCUDAGuard guard(
+        index < 0 ? std::nullopt
+                  : std::make_optional(static_cast<c10::DeviceIndex>(index)));
+    size_t free = 0, total = 0;
+    C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    // What libtorch keeps for itself is free for whatever comes next in this process.
+    const auto stats =
+        c10::cuda::CUDACachingAllocator::getDeviceStats(c10::cuda::current_device());
+    return static_cast<int64_t>(free) + stats.reserved_bytes[0].current;
+  }>("cudaFreeMemory");
   registry.add<[](const Call& call) -> int64_t {
     auto graph = std::make_shared<Graph>();
     c10::cuda::device_synchronize();

@@ -1,6 +1,9 @@
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 
+#include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "../bridge/rooms.h"
 
@@ -10,6 +13,41 @@ using at::Tensor;
 using T = const at::Tensor&;
 using Shape = std::vector<int64_t>;
 using Gen = std::optional<at::Generator>;
+
+static Tensor stateOf(at::Generator generator) {
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return generator.get_state();
+}
+
+static void setState(at::Generator generator, const Tensor& state) {
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_state(state);
+}
+
+// Dropout on a GPU draws from a generator of its own.
+static std::optional<at::Generator> defaultCudaGenerator() {
+  if (!at::globalContext().hasCUDA()) return std::nullopt;
+  return at::globalContext().defaultGenerator(at::Device(at::kCUDA));
+}
+
+// The state of libtorch's default generator, and behind it, where there is a GPU, that of the
+// current one's.
+static Tensor defaultState() {
+  const Tensor cpu = stateOf(at::detail::getDefaultCPUGenerator());
+  const std::optional<at::Generator> cuda = defaultCudaGenerator();
+  return cuda ? at::cat({cpu, stateOf(*cuda)}) : cpu;
+}
+
+// A state that was saved with a GPU goes on without one, and the other way round.
+static void setDefaultState(const Tensor& state) {
+  const at::Generator cpu = at::detail::getDefaultCPUGenerator();
+  const int64_t bytes = std::min(state.numel(), stateOf(cpu).numel());
+  setState(cpu, state.narrow(0, 0, bytes).clone());
+  const std::optional<at::Generator> cuda = defaultCudaGenerator();
+  if (cuda && state.numel() > bytes) {
+    setState(*cuda, state.narrow(0, bytes, state.numel() - bytes).clone());
+  }
+}
 
 void registerRandom(Registry& registry) {
   registry.add<[](const Call& call, int64_t seed) {
@@ -23,15 +61,10 @@ void registerRandom(Registry& registry) {
   }>("seedGenerator");
   registry.add<[](int64_t seed) { at::manual_seed(static_cast<uint64_t>(seed)); }>("manualSeed");
   // -1 means libtorch's default generator, which other threads may use at the same time.
-  registry.add<[](Gen which) {
-    at::Generator generator = which.value_or(at::detail::getDefaultCPUGenerator());
-    const std::lock_guard<std::mutex> lock(generator.mutex());
-    return generator.get_state();
-  }>("generatorState");
+  registry.add<[](Gen which) { return which ? stateOf(*which) : defaultState(); }>(
+      "generatorState");
   registry.add<[](Gen which, T state) {
-    at::Generator generator = which.value_or(at::detail::getDefaultCPUGenerator());
-    const std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(state);
+    which ? setState(*which, state) : setDefaultState(state);
   }>("setGeneratorState");
   PARE_OP("rand", (Shape shape, at::ScalarType dtype, Gen generator),
           at::rand(shape, generator, at::TensorOptions().dtype(dtype)))

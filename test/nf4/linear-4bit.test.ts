@@ -172,6 +172,14 @@ describe('Linear4bit', () => {
     });
   });
 
+  test('is moved when it is loaded, not afterwards', () => {
+    using quantized = Linear4bit.fromLinear(layer());
+    expect(quantized.to('cpu')).toBe(quantized);
+    expect(() => quantized.to('cuda')).toThrow(
+      "a 4-bit layer stays on cpu; load the model where it is used: loadModel(dir, { device: 'cuda' })",
+    );
+  });
+
   test('computes in computeDtype and answers in the dtype of its input', () => {
     scope(() => {
       const quantized = Linear4bit.fromLinear(layer(), { computeDtype: 'bfloat16' });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { availableHere, PlanError, planRecipe, readRecipe, runRecipe } from '../../lib/pipeline';
 import { planInputs } from '../../lib/pipeline/plan-inputs';
 import { checkFit } from '../../lib/pipeline/plan-fit';
+import { stagesOf } from '../../lib/pipeline/plan-stages';
 import { publicShapes } from '../../lib/qwen2-audio/public-shapes';
 import { tinyCorpus } from './tiny-corpus';
 import { tinyRecipe, writeRecipe } from './tiny-recipe';
@@ -28,12 +29,12 @@ const enough = { memory: 1e15, disk: 1e15 };
 /** The message with which a recipe does not fit, or nothing. */
 async function misfit(
   file: string,
-  machine: { memory: number; disk: number },
-  { set = [], stages }: { set?: string[]; stages?: string[] } = {},
+  machine: { memory: number; disk: number; gpu?: number },
+  { set = [], stages, device }: { set?: string[]; stages?: string[]; device?: string } = {},
 ): Promise<string | undefined> {
   const { recipe } = readRecipe(file, set);
   try {
-    checkFit(file, await planInputs(file, recipe), { machine, stages });
+    checkFit(file, await planInputs(file, recipe, { device }), { machine, stages });
     return undefined;
   } catch (error) {
     expect(error).toBeInstanceOf(PlanError);
@@ -75,6 +76,32 @@ test.each([
       /does not fit|needs/,
     );
   }
+});
+
+test('on a GPU its memory counts, and the machine’s for what is not there', async () => {
+  const given = [`teacher.checkpoint=${join(dir, 'base')}`, 'corpus.path=/nowhere', 'variants='];
+  const small = ['teacher.train.weights=bfloat16', 'teacher.train.optimizer=adamw8bit'];
+  const options = { set: [...given, ...small], stages: ['teacher'], device: 'cuda' };
+  // Full fine-tuning of the 7B on one GPU of 80 GB, in a machine of 16.
+  expect(await misfit(paper, { disk: 1e15, memory: 16e9, gpu: 80e9 }, options)).toBe(undefined);
+  expect(await misfit(paper, { disk: 1e15, memory: 16e9, gpu: 48e9 }, options)).toMatch(
+    /the stage teacher needs 5\d\.\d\d GB of the GPU's memory at its peak, 48\.00 GB are available/,
+  );
+  expect(await misfit(paper, { disk: 1e15, memory: 1e9, gpu: 80e9 }, options)).toMatch(
+    /the stage teacher needs \d\.\d\d GB of memory at its peak, 1\.00 GB are available/,
+  );
+  // What is not on the GPU is not counted there, and nothing is counted twice.
+  const { recipe } = readRecipe(paper, options.set);
+  const [onCpu, onGpu] = await Promise.all(
+    ['cpu', 'cuda'].map(async (device) => {
+      const plan = stagesOf(await planInputs(paper, recipe, { device }));
+      return plan.find(({ name }) => name === 'teacher')!;
+    }),
+  );
+  const { program, features } = onCpu!.memory;
+  const there = onGpu!.devicePeak! - onGpu!.deviceMemory!.program!;
+  expect(there).toBe(onCpu!.peak - program! - features!);
+  expect(onGpu!.memory.features).toBe(features);
 });
 
 test('what no setting makes fit is told with the least that it takes', async () => {

@@ -84,6 +84,7 @@ test('a search costs the layers behind the missing one, for each candidate', () 
     prompt: (_: readonly number[], layers: number) => layers,
     token: () => 0,
     start: 0,
+    shape: 0,
     extrapolated: 1,
   };
   const dev = [{ id: 'a', audio: '', seconds: 1, text: 'a', translations: { de: 'a' } }];

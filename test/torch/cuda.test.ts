@@ -3,14 +3,19 @@ import { matmul4bit, quantizeNf4 } from '../../lib/nf4';
 import {
   CudaGraph,
   cudaDeviceName,
+  cudaFreeMemory,
   cudaIsAvailable,
   cudaSynchronize,
+  functional,
+  Generator,
+  getRngState,
   keep,
   nn,
   noGrad,
   ones,
   optim,
   scope,
+  setRngState,
   tensor,
   TorchError,
   type Tensor,
@@ -20,7 +25,12 @@ import { valuesTensor } from '../nf4/vectors';
 
 if (!cudaIsAvailable()) {
   test('without a GPU, what is for it alone says so', () => {
-    for (const call of [cudaSynchronize, cudaDeviceName, () => CudaGraph.capture(() => 1)]) {
+    for (const call of [
+      cudaSynchronize,
+      cudaDeviceName,
+      cudaFreeMemory,
+      () => CudaGraph.capture(() => 1),
+    ]) {
       expect(call).toThrow(TorchError);
     }
   });
@@ -29,6 +39,29 @@ if (!cudaIsAvailable()) {
 onGpu('the device has a name', () => {
   cudaSynchronize();
   expect(cudaDeviceName()).toMatch(/\w/);
+});
+
+onGpu('a module goes there and back; dropout’s state is saved and comes again', () => {
+  scope(() => {
+    const layer = new nn.Linear(8, 8, { generator: new Generator(1) });
+    const before = layer.weight.toArray();
+    layer.to('cuda');
+    expect([layer.weight.device, layer.bias!.device]).toEqual(['cuda:0', 'cuda:0']);
+    expect([layer.weight.requiresGrad, layer.weight.isLeaf]).toEqual([true, true]);
+    expect(layer.to('cpu').weight.toArray()).toEqual(before);
+    layer.dispose();
+    const draw = (): number[] => functional.dropout(gpu(ones([1000])), 0.5, true).toArray();
+    const state = getRngState();
+    const first = draw();
+    expect(draw()).not.toEqual(first);
+    setRngState(state);
+    expect(draw()).toEqual(first);
+  });
+});
+
+onGpu('free memory is told', () => {
+  expect(cudaFreeMemory()).toBeGreaterThan(0);
+  expect(cudaFreeMemory('cuda:0')).toBeGreaterThan(0);
 });
 
 describe.each(['float32', 'bfloat16', 'float16'] as const)('%s', (dtype) => {

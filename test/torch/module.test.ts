@@ -152,6 +152,13 @@ describe('state dict', () => {
   });
 });
 
+test('to: what is there already stays the same tensor', () => {
+  using model = new Attention(4, new Generator(1));
+  const before = model.stateDict();
+  expect(model.to('cpu')).toBe(model);
+  expect([...model.stateDict().values()]).toEqual([...before.values()]);
+});
+
 describe('replaceModules', () => {
   test('sees every module with its name, parents first, and puts others in their places', () => {
     const seen: string[] = [];

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import {
   checkpointArgument,
   collect,
+  deviceOption,
   examples,
   percentage,
   positiveInteger,
@@ -21,6 +22,7 @@ interface Options extends CorpusOptions {
   minChrf: number;
   maxNewTokens: number;
   batchSize: number;
+  device?: string;
   json?: boolean;
 }
 
@@ -38,6 +40,7 @@ export function distillCommand(context: Context): Command {
     .option('--min-chrf <x>', 'drop what is below this chrF against the reference', percentage, 0)
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
+    .addOption(deviceOption())
     .option('--json', 'print what was kept and dropped, by language')
     .addHelpText(
       'after',
@@ -49,7 +52,8 @@ export function distillCommand(context: Context): Command {
         'pare finetune --teacher-texts learns from the file.\n',
     )
     .action(async (teacher: string, options: Options) => {
-      const { split, to, limit, minChrf, maxNewTokens, batchSize, output, revision } = options;
+      const { split, to, limit, minChrf, maxNewTokens, batchSize, output, revision, device } =
+        options;
       const { distillCorpus } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       try {
@@ -65,6 +69,7 @@ export function distillCommand(context: Context): Command {
               batchSize,
               signal,
               revision,
+              device,
               env: context.env,
             },
             onProgress: ({ label, done, total }) => progress.update(label, done, total),

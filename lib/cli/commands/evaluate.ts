@@ -4,6 +4,7 @@ import {
   checkpointArgument,
   type ComputeDType,
   collect,
+  deviceOption,
   dtypeOption,
   examples,
   positiveInteger,
@@ -23,6 +24,7 @@ interface Options extends CorpusOptions {
   limit?: number;
   maxNewTokens: number;
   batchSize: number;
+  device?: string;
   json?: boolean;
 }
 
@@ -40,6 +42,7 @@ export function evaluateCommand(context: Context): Command {
     .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
     .option('--adapter <dir>', "adapter in PEFT's format; the model's own unless given")
     .addOption(dtypeOption())
+    .addOption(deviceOption())
     .option(
       '--json',
       'print {model, corpus, split, language, segments, scores, texts, …}, one a language',
@@ -57,7 +60,7 @@ export function evaluateCommand(context: Context): Command {
     )
     .action(async (options: Options) => {
       const { evaluateCheckpoint } = await import('../../pipeline');
-      const { model, revision, adapter, dtype, split, to, limit, maxNewTokens, batchSize } =
+      const { model, revision, device, adapter, dtype, split, to, limit, maxNewTokens, batchSize } =
         options;
       const corpus = await corpusOf(options);
       const names = { model, corpus: options.corpus, split };
@@ -65,7 +68,7 @@ export function evaluateCommand(context: Context): Command {
       try {
         await evaluateCheckpoint(model, {
           ...{ corpus, split, languages: to, limit, adapter, dtype, maxNewTokens, batchSize },
-          ...{ revision, env: context.env },
+          ...{ revision, device, env: context.env },
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
           onEvaluation: (evaluation) =>
             progress.around(() => show(context, names, evaluation, options.json ?? false)),

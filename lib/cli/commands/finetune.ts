@@ -6,6 +6,7 @@ import { scheduleNames } from '../../train/schedule';
 import {
   checkpointArgument,
   collect,
+  deviceOption,
   examples,
   nonNegativeNumber,
   positiveInteger,
@@ -45,6 +46,7 @@ interface Options extends CorpusOptions {
   weights?: WeightDtype;
   gradientCheckpointing?: boolean;
   packing?: boolean;
+  device?: string;
   seed: number;
   saveEvery: number;
   tensorboard?: string;
@@ -110,6 +112,7 @@ export function finetuneCommand(context: Context): Command {
     )
     .option('--gradient-checkpointing', 'less memory, a third slower')
     .option('--packing', 'the decoder computes no padding')
+    .addOption(deviceOption())
     .option('--seed <n>', 'of order, dropout and adapter', seed, 1)
     .option('--save-every <n>', 'steps between two states to go on from', positiveInteger, 100)
     .option('--tensorboard <dir>', "write TensorBoard's event files")
@@ -133,7 +136,7 @@ export function finetuneCommand(context: Context): Command {
       const { epochs, steps, batchSize, microBatchSize, learningRate, optimizer } = options;
       const { schedule, warmupSteps, weightDecay, maxGradNorm, bf16 } = options;
       const { gradientCheckpointing, packing, seed, split, to, limit, weights } = options;
-      const { teacherTexts, saveEvery, tensorboard, revision } = options;
+      const { teacherTexts, saveEvery, tensorboard, revision, device } = options;
       const { finetuneCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       const result = await resumable(context, progress, async (signal) =>
@@ -148,6 +151,7 @@ export function finetuneCommand(context: Context): Command {
             tensorboard,
             signal,
             revision,
+            device,
             env: context.env,
           },
           training: {

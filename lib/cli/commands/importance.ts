@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import {
   checkpointArgument,
   collect,
+  deviceOption,
   examples,
   layerList,
   positiveInteger,
@@ -25,6 +26,7 @@ interface Options extends CorpusOptions {
   protect?: number[];
   maxNewTokens: number;
   batchSize: number;
+  device?: string;
   json?: boolean;
 }
 
@@ -48,6 +50,7 @@ export function importanceCommand(context: Context): Command {
     .option('--protect <list>', 'layers that stay, beside the first and the last', layerList)
     .option('--max-new-tokens <n>', 'tokens of a translation at most', positiveInteger, 128)
     .option('--batch-size <n>', 'utterances decoded together', positiveInteger, 8)
+    .addOption(deviceOption())
     .option('--json', 'print {removed, kept, fullScore, iterations}')
     .addHelpText(
       'after',
@@ -60,7 +63,7 @@ export function importanceCommand(context: Context): Command {
     )
     .action(async (dir: string, options: Options) => {
       const { split, to, limit, output, remove, criterion, protect } = options;
-      const { maxNewTokens, batchSize, revision } = options;
+      const { maxNewTokens, batchSize, revision, device } = options;
       const { searchCheckpoint } = await import('../../pipeline');
       const progress = new Progress(context.stderr, context.now);
       const result = await resumable(context, progress, async (signal) =>
@@ -75,7 +78,7 @@ export function importanceCommand(context: Context): Command {
             maxNewTokens,
             batchSize,
           },
-          ...{ protectedLayers: protect, signal, revision, env: context.env },
+          ...{ protectedLayers: protect, signal, revision, device, env: context.env },
           onWarning: progress.warn,
           onProgress: ({ label, done, total }) => progress.update(label, done, total),
         }),

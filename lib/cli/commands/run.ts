@@ -2,7 +2,14 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Artifact, RunResult, SweepResult } from '../../pipeline';
 import type { Ranks } from '../../ranks';
-import { collect, examples, positiveInteger, repeated, wholeNumber } from '../arguments';
+import {
+  collect,
+  deviceOption,
+  examples,
+  positiveInteger,
+  repeated,
+  wholeNumber,
+} from '../arguments';
 import type { Context } from '../context';
 import { resumable } from '../interruption';
 import { duration, Progress } from '../progress';
@@ -13,6 +20,7 @@ interface RunFlags {
   set: string[];
   variant?: string[];
   sweep: string[];
+  device?: string;
   tensorboard?: string;
   plan?: boolean;
   time: boolean;
@@ -41,6 +49,7 @@ export function runCommand(context: Context): Command {
       repeated,
       [],
     )
+    .addOption(deviceOption())
     .option('--tensorboard <dir>', "write TensorBoard's event files, a run for each stage")
     .option('--plan', 'say what each stage needs of memory, disk and time, and run nothing')
     .option('--no-time', 'with --plan: no times, which take ten seconds of work to estimate')
@@ -132,9 +141,9 @@ async function withRanks<T>(
 async function printPlan(context: Context, file: string, flags: RunFlags): Promise<void> {
   const { planRecipe, readPoints } = await import('../../pipeline');
   const { planLines } = await import('../plan-table');
-  const { sweep, set, variant: variants } = flags;
+  const { sweep, set, variant: variants, device, time } = flags;
   for (const { name, settings } of readPoints(file, { sweep, set, variants })) {
-    const plan = await planRecipe(file, { set: settings, env: context.env, time: flags.time });
+    const plan = await planRecipe(file, { set: settings, env: context.env, device, time });
     if (flags.json) context.print(JSON.stringify({ run: name, ...plan }));
     else {
       if (name !== '') context.print(`${name}:`);
@@ -159,9 +168,9 @@ async function follow(
 ): Promise<void> {
   const { readRecipe, runRecipe, runSweep } = await import('../../pipeline');
   const { renderTable, renderRuns } = await import('../../report');
-  const { fromScratch, ignorePlan, set, sweep, variant, tensorboard } = flags;
+  const { fromScratch, ignorePlan, set, sweep, variant, tensorboard, device } = flags;
   const options = {
-    ...{ fromScratch, ignorePlan, set, tensorboard, signal, ranks, env: context.env },
+    ...{ fromScratch, ignorePlan, set, device, tensorboard, signal, ranks, env: context.env },
     onProgress: ({ label, done, total, note }) => progress.update(label, done, total, note),
     onWarning: progress.warn,
     onStage: (name, artifact) => {

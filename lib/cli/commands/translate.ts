@@ -4,7 +4,7 @@ import type { SpeechTranslator, TranslationRequest } from '../../qwen2-audio/tra
 import {
   checkpointArgument,
   type ComputeDType,
-  device,
+  deviceOption,
   dtypeOption,
   examples,
   language,
@@ -55,7 +55,7 @@ export function translateCommand(context: Context): Command {
         'nf4',
       ]),
     )
-    .option('--device <name>', 'cpu, cuda or cuda:0; cpu unless given', device)
+    .addOption(deviceOption())
     .option('--instruction <text>', 'in place of "Translate the English speech into …:"')
     .addOption(
       new Option('--stream', 'print the text as it is made, one file after the other').conflicts([

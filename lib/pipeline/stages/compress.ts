@@ -87,7 +87,7 @@ export async function importanceStage(
       .find((path) => isTraceOf(path, fingerprint));
     const takes = leads(context.options.ranks) && earlier !== undefined && !existsSync(trace);
     if (takes) copyFileSync(earlier, trace);
-    using opened = openModel(source.model);
+    using opened = openModel(source.model, { device: context.options.device });
     const { model, processor } = opened;
     const dev = context.splits[corpus.dev]!;
     const result = await searchLayers(model, features.for(processor), dev, languages, {
@@ -148,7 +148,8 @@ export function healStage(
   const [name, label] =
     round === undefined ? ['healed', 'healing'] : [`healed-${round}`, `healing ${round}`];
   return runStage(context, name, inputs, async (target, work, hash) => {
-    using opened = openBase(pruned.model, heal.weights);
+    const { device } = context.options;
+    using opened = openBase(pruned.model, { dtype: heal.weights, device });
     const { model, processor } = opened;
     const items = trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled));
     using log = trainingLog(context, label, work);
@@ -211,7 +212,7 @@ export async function distillStage(
   const { minChrf } = distill!;
   const inputs = { minChrf, generation, languages, corpusHash, teacher: teacher.hash };
   const artifact = await runStage(context, 'distilled', inputs, async (target) => {
-    using opened = openModel(teacher.model);
+    using opened = openModel(teacher.model, { device: context.options.device });
     const { model, processor } = opened;
     const train = context.splits[corpus.train]!;
     const result: Distilled = {};
@@ -252,7 +253,8 @@ export function studentStage(
     extra: context.extraHash,
   };
   return runStage(context, 'student', inputs, async (target, work, hash) => {
-    using opened = openBase(quantized.model, distill.weights);
+    const { device } = context.options;
+    using opened = openBase(quantized.model, { dtype: distill.weights, device });
     const { model, processor } = opened;
     const items = [
       ...trainingItems(context.splits[corpus.train]!, languages, textsOf(distilled)),

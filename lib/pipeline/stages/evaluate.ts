@@ -36,7 +36,7 @@ export async function evaluateStage(
     source: source.hash,
   };
   const make = async (target: string): Promise<void> => {
-    using opened = openModel(source.model);
+    using opened = openModel(source.model, { device: context.options.device });
     const { model, processor } = opened;
     const result: Evaluations = {};
     for (const split of corpus.test) {

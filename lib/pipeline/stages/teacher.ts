@@ -66,11 +66,11 @@ export function teacherFiles(recipe: Recipe, artifact: Artifact): { model: strin
 
 async function startOf(context: Context, work: string): Promise<LoadedModel> {
   const { teacher, languages, corpus, seed } = context.recipe;
+  const { ranks, device = 'cpu' } = context.options;
   const dtype = teacher.train?.weights;
-  if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint, dtype);
+  if (teacher.checkpoint !== undefined) return openBase(teacher.checkpoint, { dtype, device });
   const { vocabSize, ...shape } = teacher.random!;
   const tokenizerDir = join(work, 'tokenizer');
-  const { ranks } = context.options;
   if (leads(ranks) && !existsSync(tokenizerDir)) {
     // By a rename: a run that is killed here must not find half of the files.
     const half = `${tokenizerDir}.new`;
@@ -83,7 +83,7 @@ async function startOf(context: Context, work: string): Promise<LoadedModel> {
     tokenizer: Tokenizer.fromPretrained(tokenizerDir),
     maxSourcePositions: shape.audio.max_source_positions,
   });
-  const model = randomModel(shape, processor, seed, dtype);
+  const model = randomModel(shape, processor, seed, dtype).to(device);
   return { model, processor, [Symbol.dispose]: () => model.dispose() };
 }
 

@@ -10,14 +10,15 @@ import {
 } from '../../compress';
 import type { Utterance } from '../../data';
 import { checkWritable, fileError, writeFileAtomic } from '../../files';
+import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
-import { progressOf } from '../context';
+import { progressOf, type RunOptions } from '../context';
 import { openModel } from '../models';
 import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** What the teacher translates, and which of it is kept. */
-export interface DistillOptions extends DatasetOptions, HubSource {
+export interface DistillOptions extends DatasetOptions, HubSource, Pick<RunOptions, 'device'> {
   /** Lowest sentence chrF against the reference; 0 keeps all. */
   minChrf?: number;
   maxNewTokens: number;
@@ -42,10 +43,12 @@ export async function distillCorpus(
   output: string,
   options: DistillOptions,
 ): Promise<Record<string, DistilledTargets['counts']>> {
+  checkDevice(options);
   checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;
-  using opened = openModel(await checkpointFolder(teacher, options));
+  const dir = await checkpointFolder(teacher, options);
+  using opened = openModel(dir, { device: options.device });
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');
   const features = new Features(corpus, processor, { onProgress, signal });

@@ -1,6 +1,7 @@
 /** A checkpoint's translations of a split, scored: one step of the method by itself. */
 import { evaluateModel, type Evaluation } from '../../compress';
 import { SpeechTranslator, type TranslatorOptions } from '../../qwen2-audio/translator';
+import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import { progressOf } from '../context';
 import { checkpointFolder, type HubSource } from './checkpoint';
@@ -8,7 +9,7 @@ import { openDataset, type DatasetOptions } from './dataset';
 
 /** What {@link evaluateCheckpoint} translates, and how. */
 export interface EvaluateOptions
-  extends DatasetOptions, HubSource, Pick<TranslatorOptions, 'adapter' | 'dtype'> {
+  extends DatasetOptions, HubSource, Pick<TranslatorOptions, 'adapter' | 'dtype' | 'device'> {
   maxNewTokens: number;
   batchSize: number;
   /** Hears each language's evaluation as soon as it is there. */
@@ -25,10 +26,11 @@ export async function evaluateCheckpoint(
   pathOrHubName: string,
   options: EvaluateOptions,
 ): Promise<Evaluation[]> {
+  checkDevice(options);
   const { corpus, utterances, languages } = await openDataset(options);
-  const { adapter, dtype, signal, maxNewTokens, batchSize, onEvaluation } = options;
+  const { adapter, dtype, device, signal, maxNewTokens, batchSize, onEvaluation } = options;
   const dir = await checkpointFolder(pathOrHubName, options);
-  const translator = await SpeechTranslator.load(dir, { adapter, dtype, signal });
+  const translator = await SpeechTranslator.load(dir, { adapter, dtype, device, signal });
   try {
     const onProgress = progressOf({ options }, 'reading speech');
     const features = new Features(corpus, translator.processor, { onProgress, signal });

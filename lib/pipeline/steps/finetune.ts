@@ -11,6 +11,7 @@ import { fileError, makeFolder, syncFolder } from '../../files';
 import { parseHubName } from '../../hub';
 import { saveAdapter } from '../../lora';
 import { saveModel } from '../../qwen2-audio';
+import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import type { WeightDtype } from '../../train/optimizers';
 import { progressOf, type RunOptions } from '../context';
@@ -24,7 +25,10 @@ import { readTeacherTexts } from './distill';
 
 /** What a checkpoint is trained on, how, and how often its state is saved. */
 export interface FinetuneOptions
-  extends DatasetOptions, HubSource, Pick<RunOptions, 'onMetrics' | 'onWarning' | 'tensorboard'> {
+  extends
+    DatasetOptions,
+    HubSource,
+    Pick<RunOptions, 'onMetrics' | 'onWarning' | 'tensorboard' | 'device'> {
   /** As of `finetune`; with `lora`, an adapter is written in place of a checkpoint. */
   training: Omit<
     TrainingOptions,
@@ -61,6 +65,7 @@ export async function finetuneCheckpoint(
   output: string,
   options: FinetuneOptions,
 ): Promise<FinetuneResult> {
+  checkDevice(options);
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }
@@ -85,7 +90,7 @@ export async function finetuneCheckpoint(
       rmSync(work, { recursive: true, force: true });
       throw new CompressionError(`${output} exists already; choose another folder`);
     }
-    using opened = openBase(dir, training.weights);
+    using opened = openBase(dir, { dtype: training.weights, device: options.device });
     const { model, processor } = opened;
     const onProgress = progressOf({ options }, 'reading audio');
     const features = new Features(corpus, processor, { onProgress, signal });

@@ -6,6 +6,7 @@ import {
   type ImportanceResult,
 } from '../../compress';
 import { checkWritable, writeFileAtomic } from '../../files';
+import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
 import { checkpointHash, openModel } from '../models';
@@ -14,7 +15,8 @@ import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
 /** Which layers are tried, on what, and how they are scored. */
-export interface SearchOptions extends DatasetOptions, HubSource, Pick<RunOptions, 'onWarning'> {
+export interface SearchOptions
+  extends DatasetOptions, HubSource, Pick<RunOptions, 'onWarning' | 'device'> {
   /** Layers to remove. */
   remove: number;
   criterion: Criterion;
@@ -42,12 +44,13 @@ export async function searchCheckpoint(
         'own call compress.searchLayers with a fingerprint that names it',
     );
   }
+  checkDevice(options);
   checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;
   const { maxNewTokens, batchSize } = options;
   const dir = await checkpointFolder(pathOrHubName, options);
-  using opened = openModel(dir);
+  using opened = openModel(dir, { device: options.device });
   const { model, processor } = opened;
   const onProgress = progressOf({ options }, 'reading audio');
   const features = new Features(corpus, processor, { onProgress, signal });

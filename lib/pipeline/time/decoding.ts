@@ -56,7 +56,7 @@ export function decodingSeconds(
   return sumOf(batchesOf(heard, utterances, languages), ({ frames, tokens }) => {
     const once = cost.encode(frames) + cost.prompt(frames, layers);
     // A smaller batch has fewer rows to go on with; a token costs nearly the same.
-    return sumOf(tokens, (count) => once + (count - 1) * cost.token(layers));
+    return sumOf(tokens, (count) => cost.shape + once + (count - 1) * cost.token(layers));
   });
 }
 
@@ -81,7 +81,7 @@ export function searchSeconds(
     const ofLanguage = (language: string, count: number): number => {
       const isLoss = (typeof criterion === 'string' ? criterion : criterion[language]) === 'loss';
       const steps = (left: number): number => (isLoss ? 0 : (count - 1) * cost.token(left));
-      let seconds = prompt(layers) + steps(layers);
+      let seconds = cost.shape + prompt(layers) + steps(layers);
       for (let gone = 0; gone < remove; gone++) {
         const left = layers - gone;
         const candidates = open - gone;

@@ -42,6 +42,9 @@ export const calibrationSeconds = 10;
  */
 const stageSeconds = 0.1;
 
+/** Of the time, a training step is given so many times as much as decoding. */
+const trainingShare = 2;
+
 /**
  * Times the recipe's work and counts it. Of what was not reached in the time, nothing is said.
  * @param seconds of the processors that may be taken
@@ -78,7 +81,8 @@ export async function estimateTimes(
 class Estimator {
   #texts!: ProbeTexts;
   #rates!: Rates;
-  #probes = 0;
+  /** Of what is left, for what is still to be tried. */
+  #shares = 0;
 
   constructor(
     readonly inputs: PlanInputs,
@@ -102,7 +106,7 @@ class Estimator {
     // One model after the other, so that few are in memory.
     const kinds = { full: 1, packed: quantize === undefined ? 0 : 1 };
     const training = ['teacher', 'healed', 'student'].filter((name) => this.#trains(name));
-    this.#probes = training.length + kinds.full + (whole ? 2 : 1) * kinds.packed;
+    this.#shares = trainingShare * training.length + kinds.full + (whole ? 2 : 1) * kinds.packed;
     {
       const weights = teacher.train?.weights ?? 'float32';
       using probe = ProbeModel.make(shape, this.#texts, weights);
@@ -139,8 +143,10 @@ class Estimator {
   }
 
   /** A fair part of what is left, so that what a probe did not need goes to the others. */
-  #allowance(): number {
-    return this.budget.left / Math.max(1, this.#probes--);
+  #allowance(share: number): number {
+    const allowance = (this.budget.left * share) / Math.max(share, this.#shares);
+    this.#shares -= share;
+    return allowance;
   }
 
   #stage(name: string): PlannedStage | undefined {
@@ -156,7 +162,7 @@ class Estimator {
   }
 
   async #train(name: 'teacher' | 'healed' | 'student', probe: ProbeModel): Promise<void> {
-    const allowance = this.#allowance();
+    const allowance = this.#allowance(trainingShare);
     if (this.#isOver(name)) return;
     const stage = this.#stage(name)!;
     const { seconds, extrapolated } = await trainingSeconds(
@@ -234,7 +240,7 @@ class Estimator {
     what: string,
     lora?: Parameters<typeof decodingCost>[1]['lora'],
   ): Promise<DecodingCost | undefined> {
-    const allowance = this.#allowance();
+    const allowance = this.#allowance(1);
     if (this.#isOver(what)) return undefined;
     const { shape, splits, recipe } = this.inputs;
     const all = this.#heard().framesOf(splits.test.length > 0 ? splits.test : splits.dev);

@@ -18,6 +18,8 @@ export interface DecodingCost {
   token(decoderLayers: number): number;
   /** Beside all work: code and kernels that are compiled when they are first used. */
   start: number;
+  /** The same for a batch of a shape that comes first, in one language. */
+  shape: number;
   /** Of the work of a whole batch, by what of it was timed. */
   extrapolated: number;
 }
@@ -71,6 +73,7 @@ export async function decodingCost(
     encode: Line;
     prompt: Line;
     token: number;
+    compiling: number;
     extrapolated: number;
   }
   const run = async (now: readonly number[]): Promise<Parts> => {
@@ -100,6 +103,7 @@ export async function decodingCost(
     const until = budget.used + share;
     const points: ({ frames: number[] } & Parts)[] = [];
     const steps: { work: number; seconds: number }[] = [];
+    let compiling = 0;
     const full = encodeWork(frames, of.encoder) + promptWork(frames, of.decoder);
     for (let now = frames.map((n) => Math.min(n, 32)).slice(0, probe.isWhole ? 4 : 3); ;) {
       const before = budget.used;
@@ -108,7 +112,10 @@ export async function decodingCost(
       const cost = budget.used - before;
       const again = cost < Math.min(0.3, share / 3);
       const times = again ? await run(now) : first;
-      if (again && start === undefined) start = Math.max(0, 2 * cost - (budget.used - before));
+      if (again) {
+        compiling = Math.max(0, 2 * cost - (budget.used - before));
+        start ??= compiling;
+      }
       points.push({ frames: now, ...times });
       const work = encodeWork(now, of.encoder) + promptWork(now, of.decoder);
       steps.push({ work, seconds: cost });
@@ -131,6 +138,7 @@ export async function decodingCost(
       encode: line((f) => encodeWork(f, of.encoder), 'encode'),
       prompt: line((f) => promptWork(f, of.decoder), 'prompt'),
       token: last.token,
+      compiling,
       extrapolated: full / lastWork,
     };
   };
@@ -159,6 +167,7 @@ export async function decodingCost(
         : rows * (layers.vocabulary - probe.layers.vocabulary) * shape.text.hiddenSize * each;
     return {
       start: start ?? 0,
+      shape: Math.max(a.compiling, b.compiling, c.compiling),
       encode: (of) => {
         const at = secondsFor(a.encode, encodeWork(of, full.encoder));
         if (probe.isWhole) return at;

@@ -6,7 +6,7 @@ import { CtcHead, TranslationTask } from '../../train/translation';
 import type { TrainingSettings } from '../recipe-schema';
 import type { Shape } from '../plan-memory';
 import { ProbeFeatures, type Layers, type ProbeModel } from './probe-model';
-import { lineThrough, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
+import { lineThrough, median, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
 import { multiplications, trainingLoad, type Clip } from './workload';
 
 /** Settings of a stage that trains. */
@@ -32,16 +32,24 @@ export interface Step {
 /** Elements of parameters with which an optimiser is timed. */
 const optimized = 16e6;
 
-/**
- * Seconds of the processors that a step takes, and those that a stage takes until its first step runs
- * as fast as others, from what `allowance` of them lets be tried.
- */
+/** Seconds of the processors that a step takes, and what else a stage takes beside its steps. */
+export interface StepCost {
+  /** A step whose kernels are compiled. */
+  seconds: number;
+  /** Until the first step runs as fast as others. */
+  start: number;
+  /** For a micro-batch of a shape that comes first: its kernels are compiled. */
+  shape: number;
+  extrapolated: number;
+}
+
+/** What a step costs, from what `allowance` seconds of the processors let be tried. */
 export async function stepSeconds(
   probe: ProbeModel,
   step: Step,
   allowance: number,
   budget: Budget,
-): Promise<{ seconds: number; start: number; extrapolated: number }> {
+): Promise<StepCost> {
   const { shape, layers, microBatches, trained, settings } = step;
   const window = 2 * shape.audio.maxSourcePositions;
   const lines = await linesOf(probe, step, allowance, budget);
@@ -67,10 +75,13 @@ export async function stepSeconds(
       Math.max(0, head) * lines.parts.decoder!.line.each;
   }
   const sums = microBatches.length > 1 && settings.weights === 'bfloat16' ? 1.5 : 1;
-  const { update, start } = lines;
+  const { update, moments, start, compiling } = lines;
   const of = (probe.isWhole ? lines.parts.whole : lines.parts.decoder)!;
   const extrapolated = of.extrapolated * (probe.isWhole ? 1 : layers.decoder);
-  return { seconds: seconds + sums * trained * update, start, extrapolated };
+  return {
+    ...{ seconds: seconds + sums * trained * update, start: start + trained * moments },
+    ...{ shape: compiling, extrapolated },
+  };
 }
 
 /** Of a large model, what has no layers, and what has one of a kind. */
@@ -80,7 +91,10 @@ interface Lines {
   parts: Partial<Record<Part, { line: Line; layers: Layers; extrapolated: number }>>;
   /** Seconds for a parameter's part of the optimiser's step. */
   update: number;
+  /** Seconds until its moments are there. */
+  moments: number;
   start: number;
+  compiling: number;
 }
 
 /** What was timed of a large model, by the settings: stages with the same ones share it. */
@@ -116,7 +130,8 @@ async function linesOf(
       parts[part] = { ...(await measure(trainer, of[part], share)), layers: of[part] };
     }
   }
-  const lines = { parts, update: await trainer.timeUpdate(), start: trainer.start };
+  const { start, compiling } = trainer;
+  const lines = { parts, ...(await trainer.timeUpdate()), start, compiling };
   all.set(key, lines);
   return lines;
 }
@@ -137,7 +152,7 @@ async function measure(
   const full = workOf(largest);
   const points: { work: number; seconds: number }[] = [];
   for (let clips = smallest(largest, probe.isWhole ? 64 : 32); ;) {
-    const seconds = await trainer.time(clips);
+    const seconds = await trainer.time(clips, until);
     const work = workOf(clips);
     points.push({ work, seconds });
     const next = nextWork(points, full, until - budget.used);
@@ -160,9 +175,10 @@ function smallest(clips: readonly Clip[], frames: number): Clip[] {
 
 /** So large a part of a micro-batch: fewer clips, or a part of one. */
 function reduced(clips: readonly Clip[], part: number): Clip[] {
-  const count = Math.floor(part * clips.length);
+  // Rather one too many: points that are too near to each other make no line.
+  const count = Math.ceil(part * clips.length);
   // The last ones: a batch is sorted by length, and padded to the longest.
-  if (count >= 1) return clips.slice(-count);
+  if (part * clips.length >= 1) return clips.slice(-count);
   const [{ frames, targets }] = clips.slice(-1) as [Clip];
   const of = (all: number, least: number): number =>
     Math.min(all, Math.max(least, Math.round(all * part * clips.length)));
@@ -176,6 +192,8 @@ class Trainer {
   readonly #end: () => void;
   /** What the first run took beside its work: code and kernels that are compiled. */
   start: number = 0;
+  /** The same for the last run, of a shape that came first. */
+  compiling: number = 0;
 
   constructor(
     readonly probe: ProbeModel,
@@ -207,8 +225,11 @@ class Trainer {
     model.gradientCheckpointing = settings.gradientCheckpointing ?? false;
   }
 
-  /** Seconds of the processors for a micro-batch, forward and backward. */
-  async time(clips: readonly Clip[]): Promise<number> {
+  /**
+   * Seconds of the processors for a micro-batch, forward and backward.
+   * @param until what the budget has used when no more is to be tried
+   */
+  async time(clips: readonly Clip[], until: number): Promise<number> {
     const { settings, languages, ctcOnly } = this.step;
     const { model } = this.probe;
     const items = this.probe.items(clips, languages);
@@ -226,17 +247,23 @@ class Trainer {
     scope(() => [...task.microBatches(0)]);
     let seconds = await this.budget.time(run);
     this.#forgetGradients();
-    if (seconds < 0.5 && seconds < this.budget.left / 4) {
+    if (seconds < until - this.budget.used) {
       const first = seconds;
-      seconds = await this.budget.time(run);
-      this.start ||= Math.max(0, first - seconds);
-      this.#forgetGradients();
+      // What is short is timed again and again: the clock of the processors is coarse.
+      const again: number[] = [];
+      do {
+        again.push(await this.budget.time(run));
+        this.#forgetGradients();
+      } while (again.length < 5 && again.at(-1)! < Math.min(0.1, (until - this.budget.used) / 5));
+      seconds = median(again);
+      this.compiling = Math.max(0, first - seconds);
+      this.start ||= this.compiling;
     }
     return seconds;
   }
 
-  /** Seconds of the processors for a parameter's part of clipping and the optimiser's step. */
-  async timeUpdate(): Promise<number> {
+  /** Seconds of the processors for a parameter's part of clipping and of the optimiser's step. */
+  async timeUpdate(): Promise<Pick<Lines, 'update' | 'moments'>> {
     const some = new Map<string, Tensor>();
     let count = 0;
     for (const [name, parameter] of this.#parameters) {
@@ -247,8 +274,11 @@ class Trainer {
     const Optimizer = this.step.settings.optimizer === 'adamw8bit' ? optim.AdamW8bit : optim.AdamW;
     const { weights, rounding } = this.step.settings;
     const rounds = weights === 'bfloat16' && rounding !== 'nearest';
-    const optimizer = new Optimizer([{ parameters: some, weightDecay: 0 }], {
-      roundingSeed: rounds ? 1 : undefined,
+    let optimizer!: optim.Optimizer;
+    const moments = await this.budget.time(() => {
+      optimizer = new Optimizer([{ parameters: some, weightDecay: 0 }], {
+        roundingSeed: rounds ? 1 : undefined,
+      });
     });
     try {
       const run = (): void =>
@@ -261,7 +291,7 @@ class Trainer {
           backward(parameter.to('float32').mul(1e-3).sum());
       });
       await this.budget.time(run);
-      return (await this.budget.time(run)) / count;
+      return { update: (await this.budget.time(run)) / count, moments: moments / count };
     } finally {
       this.#forgetGradients();
       optimizer.dispose();

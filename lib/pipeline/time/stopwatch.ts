@@ -85,3 +85,10 @@ export function lineThrough(points: readonly { work: number; seconds: number }[]
   const fixed = last.seconds - each * last.work;
   return fixed >= 0 ? { fixed, each } : { fixed: 0, each: last.seconds / last.work };
 }
+
+/** The middle one, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = sorted.length / 2;
+  return (sorted[Math.floor(at)]! + sorted[Math.ceil(at) - 1]!) / 2;
+}

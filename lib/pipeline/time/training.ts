@@ -12,7 +12,7 @@ import type { ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
 import { stepSeconds, type Settings } from './probe-training';
 import type { Budget } from './stopwatch';
-import { multiplications, trainingLoad, typicalBatch, type Clip } from './workload';
+import { multiplications, shapesIn, trainingLoad, typicalBatch, type Clip } from './workload';
 
 /**
  * The share of a teacher's translations that is learnt beside the references, duplicates and what is
@@ -94,15 +94,19 @@ export async function trainingSeconds(
   const part = ctcSteps > 0 ? allowance / 2 : allowance;
   const alone =
     ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, part, budget) : undefined;
-  const { seconds, start, extrapolated } = await stepSeconds(probe, step, part, budget);
+  const cost = await stepSeconds(probe, step, part, budget);
+  const shapes = shapesIn(clips, batchSize, count, settings.seed ?? seed, (batch) =>
+    microBatchesOf(batch).map((micro) => trainingLoad(micro, window)),
+  );
   const saves = Math.ceil(count / settings.saveEvery);
   const heard = utterances.reduce((sum, { seconds: one }) => sum + one, 0);
   const isFirst = name === 'teacher' || (teacher.train === undefined && name === 'healed');
   const again = name === 'student' ? inputs.extra.reduce((sum, u) => sum + u.seconds, 0) : 0;
   return {
     seconds:
-      start +
-      typical.mean * ((count - ctcSteps) * seconds + ctcSteps * (alone?.seconds ?? 0)) +
+      cost.start +
+      typical.mean * ((count - ctcSteps) * cost.seconds + ctcSteps * (alone?.seconds ?? 0)) +
+      shapes * cost.shape +
       saves * trained * stateBytes(settings) * rates.write +
       stage.disk * rates.write +
       stage.parameters * rates.load +
@@ -110,7 +114,7 @@ export async function trainingSeconds(
       (teacher.random !== undefined && name === 'teacher'
         ? texts.secondsToLearn * splits.train.length
         : 0),
-    extrapolated,
+    extrapolated: cost.extrapolated,
   };
 }
 

@@ -93,3 +93,25 @@ export function typicalBatch(
   }
   return { indices: batches[best]!, mean: mean / costs[best]! };
 }
+
+/** The number of different shapes that so many steps meet. */
+export function shapesIn(
+  clips: readonly Clip[],
+  batchSize: number,
+  steps: number,
+  seed: number,
+  loadsOf: (clips: readonly Clip[]) => Load[],
+): number {
+  const lengths = clips.map(({ frames }) => frames);
+  const met = new Set<string>();
+  let step = 0;
+  for (let epoch = 0; step < steps; epoch++) {
+    for (const batch of bucketBatches(lengths, batchSize, seed, epoch)) {
+      if (step++ === steps) break;
+      for (const { positions, tokens } of loadsOf(batch.map((i) => clips[i]!))) {
+        met.add(`${positions} ${tokens}`);
+      }
+    }
+  }
+  return met.size;
+}

@@ -109,6 +109,25 @@ export abstract class Module implements TensorOwner {
     );
   }
 
+  /**
+   * Moves all tensors of this module and of those below it.
+   * @param device `cpu`, `cuda` or `cuda:1`
+   */
+  to(device: string): this {
+    const properties = this as unknown as Record<string, unknown>;
+    for (const [property, value] of Object.entries(properties)) {
+      if (!(value instanceof Tensor) || value.device === device) continue;
+      const { dtype, requiresGrad } = value;
+      properties[property] = parameter(
+        noGrad(() => value.to(dtype, device)),
+        requiresGrad,
+      );
+      value.dispose();
+    }
+    for (const [, child] of this.namedChildren()) child.to(device);
+    return this;
+  }
+
   /** Training mode for all modules from here down: dropout and gradient checkpointing need it. */
   train(mode: boolean = true): this {
     for (const [, module] of this.namedModules()) module.training = mode;
