@@ -5,7 +5,7 @@ import { named } from '../errors';
 import { removeTemporaries } from '../files';
 import { parseHubName } from '../hub';
 import { readConfig } from '../qwen2-audio';
-import { checkDevice } from '../qwen2-audio/load';
+import { takeDevice } from './device';
 import { resolveSource } from '../qwen2-audio/resolve';
 import { leaderFirst, leads } from '../ranks';
 import type { ReportData } from '../report';
@@ -58,7 +58,7 @@ export interface RunResult {
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file, options.set);
-  checkDevice(options);
+  takeDevice(options);
   const fit = await FitCheck.of(file, recipe, options);
   return inRunFolder(recipe.name, recipe.output, options, (folder) =>
     runIn(folder, file, recipe, yaml, options, fit),

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileError, removeTemporaries, writeFileAtomic } from '../files';
-import { checkDevice } from '../qwen2-audio/load';
+import { takeDevice } from './device';
 import { compareRuns, renderRuns, renderReport, type ReportData } from '../report';
 import { leaderFirst, leads } from '../ranks';
 import type { RunOptions } from './context';
@@ -36,7 +36,7 @@ export interface SweepResult {
  */
 export async function runSweep(file: string, options: SweepOptions): Promise<SweepResult> {
   const points = readPoints(file, options);
-  checkDevice(options);
+  takeDevice(options);
   const { recipe } = points[0]!;
   const fits: (FitCheck | undefined)[] = [];
   for (const point of points) fits.push(await FitCheck.of(file, point.recipe, options));

@@ -78,6 +78,10 @@ export class Ranks {
   get size(): number {
     return this.options.worldSize;
   }
+  /** Its number among those of this machine. */
+  get localRank(): number {
+    return this.options.localRank ?? 0;
+  }
   /** Whether this is the process that writes. */
   get leads(): boolean {
     return this.rank === 0;

@@ -54,6 +54,7 @@ export interface Binding {
   // native/cuda/register.cc; absent from builds without nvcc
   cudaSynchronize?: () => Result<true>;
   cudaDeviceName?: () => Result<string>;
+  cudaSetDevice?: (rank: number) => Result<true>;
   cudaFreeMemory?: (index: number) => Result<number>;
   cudaGraphBegin?: () => Result<number>;
   cudaGraphEnd?: (graph: number) => Result<true>;

@@ -31,6 +31,14 @@ export function cudaDeviceName(): string {
 }
 
 /**
+ * Makes a GPU the current one of this thread, which `cuda` means.
+ * @param rank its number; of more than there are, they are counted again from the first one
+ */
+export function cudaSetDevice(rank: number): void {
+  ok(need('cudaSetDevice')(rank));
+}
+
+/**
  * Bytes of a GPU's memory that no other program has taken.
  * @param device `cuda`, the current one, or `cuda:1`
  */

@@ -4,6 +4,7 @@ export {
   cudaFreeMemory,
   CudaGraph,
   cudaIsAvailable,
+  cudaSetDevice,
   cudaSynchronize,
 } from './cuda';
 export { dtypes, dtypeSize, type DType } from './dtype';

@@ -33,6 +33,9 @@ void registerCuda(Registry& registry) {
     C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
     return properties.name;
   }>("cudaDeviceName");
+  registry.add<[](int64_t rank) {
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(rank % c10::cuda::device_count()));
+  }>("cudaSetDevice");
   registry.add<[](int64_t index) -> int64_t {
     const c10::cuda::OptionalCUDAGuard guard(
         index < 0 ? std::nullopt
