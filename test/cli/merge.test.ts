@@ -94,6 +94,14 @@ describe('pare merge', () => {
     expect(without.exitCode).toBe(1);
     expect(without.stderr).toContain('has no adapter to merge');
     expect((await pare('merge', path('model'))).exitCode).toBe(2);
+    for (const option of ['--columns', '--split', '--to', '--limit', '--batch-size']) {
+      const value = option === '--columns' ? 'text=sentence' : option === '--to' ? 'German' : '2';
+      const vain = await pare('merge', path('model'), '--output', output, option, value);
+      expect([vain.exitCode, vain.stderr]).toEqual([
+        2,
+        expect.stringContaining(`${option} is for a corpus; give one (--corpus)`),
+      ]);
+    }
     expect(existsSync(output)).toBe(false);
     expect(readdirSync(folder).filter((name) => name.includes('.tmp-'))).toEqual([]);
   });

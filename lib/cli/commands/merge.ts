@@ -54,11 +54,15 @@ export function mergeCommand(context: Context): Command {
         'Rounding to 4 bits again can lose what the adapter learnt: give a corpus and read the loss,\n' +
         'in nats per reference token, and the share of tokens predicted as with the adapter.\n',
     )
-    .action(async (dir: string, options: Options) => {
+    .action(async (dir: string, options: Options, command: Command) => {
       const { adapter, revision, output, quantize } = options;
       const { corpus, columns, split, to, limit, batchSize } = options;
-      if (corpus === undefined && (to !== undefined || limit !== undefined)) {
-        throw new UsageError('--to and --limit are for a corpus; give one (--corpus)');
+      const given = ['columns', 'split', 'to', 'limit', 'batchSize'].find(
+        (name) => command.getOptionValueSource(name) === 'cli',
+      );
+      if (corpus === undefined && given !== undefined) {
+        const { long } = command.options.find((option) => option.attributeName() === given)!;
+        throw new UsageError(`${long} is for a corpus; give one (--corpus)`);
       }
       const { mergeCheckpoint } = await import('../../compress/merge');
       const progress = new Progress(context.stderr, context.now);
