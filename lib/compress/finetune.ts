@@ -79,7 +79,7 @@ export async function finetune(
   const { dModel } = model.config.audio;
   const ctc =
     (options.ctcWeight ?? 0) > 0
-      ? new CtcHead(dModel, model.config.text.vocabSize, generator, model.dtype)
+      ? new CtcHead(dModel, model.config.text.vocabSize, generator, model.dtype).to(model.device)
       : undefined;
   for (const [name, parameter] of ctc?.namedParameters() ?? []) {
     parameters.set(`ctc.${name}`, parameter);
