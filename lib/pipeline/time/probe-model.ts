@@ -1,6 +1,6 @@
 /**
  * A model of a recipe's widths with weights of no meaning, to time the program's own functions on:
- * whole where it is small, else one layer of each kind, and a small vocabulary for a large one.
+ * whole where it is small, else one layer of each kind and a small vocabulary.
  */
 import { quantizeModel } from '../../compress';
 import type { LogMel } from '../../audio';
@@ -14,14 +14,8 @@ import type { Packing, Shape } from '../plan-memory';
 import type { ProbeTexts } from './probe-texts';
 import type { Clip } from './workload';
 
-/**
- * Parameters up to which a model is timed whole. Of a larger one, layers that are left out cost less
- * than clips: a part of a batch is less efficient than the whole.
- */
+/** Parameters up to which a model is timed whole; with gradients and moments 1 GB in float32. */
 const wholeUpTo = 60e6;
-
-/** Values of embeddings or of lm_head up to which a vocabulary is timed whole. */
-const vocabularyUpTo = 32e6;
 
 /** Layers that are there, and the rows of embeddings and lm_head. */
 export interface Layers {
@@ -68,8 +62,7 @@ export class ProbeModel {
     else {
       audio.encoderLayers = 1;
       text.numHiddenLayers = 1;
-      const isSmall = text.vocabSize * text.hiddenSize <= vocabularyUpTo;
-      text.vocabSize = Math.max(isSmall ? text.vocabSize : 0, tokenizer.vocabSize);
+      text.vocabSize = tokenizer.vocabSize;
     }
     const processor = new Processor({
       tokenizer,
