@@ -17,14 +17,9 @@ const ARCHIVE = `${FOLDER}.tar.gz`;
 const MOST_BYTES = 64 * 2 ** 20;
 
 /** What is run there, in package.json's words; what these depend on comes along. */
-const packages = [
-  'jest',
-  '@swc/jest',
-  '@swc/core',
-  'cmake-js',
-  'node-addon-api',
-  'node-api-headers',
-];
+const { dependencies } = require('../package.json');
+
+const packages = [...Object.keys(dependencies), 'jest', '@swc/jest', '@swc/core'];
 
 const files = [
   ...['CMakeLists.txt', 'LICENSE', 'jest.config.js', 'package.json', 'cmake', 'native', 'lib'],

@@ -2,6 +2,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { PareError } from '../errors';
 import { findLanguage } from '../text/languages';
+import { isDeviceName } from '../torch/device';
 
 /** The command line makes no sense: exit status 2. */
 export class UsageError extends PareError {}
@@ -124,7 +125,7 @@ export function revisionOption(): Option {
 export function deviceOption(): Option {
   const names = 'cpu, cuda or cuda:0; cpu unless given';
   return new Option('--device <name>', names).argParser((text) => {
-    if (/^(?:cpu|cuda(?::\d+)?)$/.test(text)) return text;
+    if (isDeviceName(text)) return text;
     throw new InvalidArgumentError('It must be cpu, cuda or cuda:0.');
   });
 }

@@ -127,6 +127,15 @@ export class LoraLinear extends nn.Module {
     return this.#switch;
   }
 
+  /** @throws LoraError unless it is there: the adapters' tensors have other holders, too. */
+  override checkMove(device: string): void {
+    const [first] = this.base.namedTensors();
+    if (first?.[1].device === device) return;
+    throw new LoraError(
+      'a model with adapters stays where it is; move it before they are attached',
+    );
+  }
+
   /** x [..., inFeatures] gives [..., outFeatures] in the dtype of the base's result. */
   forward(x: Tensor): Tensor {
     let result = this.base.forward(x);

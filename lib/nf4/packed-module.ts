@@ -31,8 +31,8 @@ export abstract class PackedModule extends nn.Module {
   }
 
   /** @throws QuantStateError unless it is there: what is packed is moved when it is loaded. */
-  override to(device: string): this {
-    if (this.weight.device.startsWith(device)) return this;
+  override checkMove(device: string): void {
+    if (this.weight.device === device) return;
     throw new QuantStateError(
       `a 4-bit layer stays on ${this.weight.device}; load the model where it is used: ` +
         `loadModel(dir, { device: '${device}' })`,

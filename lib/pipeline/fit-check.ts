@@ -3,9 +3,10 @@ import { PareError } from '../errors';
 import { leads } from '../ranks';
 import type { RunOptions } from './context';
 import { cudaFreeMemory } from '../torch/cuda';
+import { isCuda } from '../torch/device';
 import { availableHere, type Machine } from './machine';
 import { planInputs, type PlanInputs } from './plan-inputs';
-import { checkFit, PlanError, type FitOptions } from './plan-fit';
+import { checkFit, type FitOptions } from './plan-fit';
 import type { Recipe } from './recipe-schema';
 
 /** A run's plan, held against the machine. */
@@ -28,13 +29,16 @@ export class FitCheck {
   ): Promise<FitCheck | undefined> {
     if (options.ignorePlan || !leads(options.ranks)) return undefined;
     try {
-      const inputs = await planInputs(file, recipe, options);
+      const inputs = await planInputs(file, recipe, options).catch((error: unknown) => {
+        // What cannot be planned cannot be run: the run says so better.
+        if (error instanceof PareError) return undefined;
+        throw error;
+      });
+      if (inputs === undefined) return undefined;
       const check = new FitCheck(file, inputs, options);
       check.#check();
       return check;
     } catch (error) {
-      // What cannot be planned cannot be run: the run says so better.
-      if (error instanceof PareError && !(error instanceof PlanError)) return undefined;
       await options.ranks?.fail(error);
       throw error;
     }
@@ -52,10 +56,10 @@ export class FitCheck {
 
   #check(stages?: readonly string[]): void {
     const { file, inputs, options } = this;
-    const { device, onGpu, recipe } = inputs;
+    const { device, recipe } = inputs;
     const here = (): Machine => ({
       ...availableHere(recipe.output),
-      ...(onGpu && { gpu: cudaFreeMemory(device) }),
+      ...(isCuda(device) && { gpu: cudaFreeMemory(device) }),
     });
     const { machine = here(), ranks, env = process.env } = options;
     const processes = ranks === undefined ? 1 : Number(env.LOCAL_WORLD_SIZE ?? 1);

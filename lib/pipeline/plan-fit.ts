@@ -28,6 +28,7 @@ export interface FitOptions {
 
 /** Memory that a stage needs some of. */
 interface Room {
+  /** What is needed of it, for people. */
   name: string;
   has: number;
   need(stage: PlannedStage): number;
@@ -36,9 +37,13 @@ interface Room {
 /** The machine's memory, and the GPU's, of which each process has one of its own. */
 function roomsOf({ machine, processes = 1 }: FitOptions): Room[] {
   return [
-    { name: 'memory', has: machine.memory, need: ({ peak }) => processes * peak },
     {
-      name: "the GPU's memory",
+      name: `memory at its peak${processes > 1 ? ` in ${processes} processes` : ''}`,
+      has: machine.memory,
+      need: ({ peak }) => processes * peak,
+    },
+    {
+      name: "the GPU's memory at its peak",
       has: machine.gpu ?? Infinity,
       need: ({ devicePeak = 0 }) => devicePeak,
     },
@@ -65,7 +70,7 @@ export function misfitOf(
   inputs: PlanInputs,
   options: FitOptions,
 ): PlanError | undefined {
-  const { machine, processes = 1 } = options;
+  const { machine } = options;
   const rooms = roomsOf(options);
   const lacking = (stage: PlannedStage): Room | undefined =>
     rooms.find(({ has, need }) => need(stage) > has);
@@ -86,10 +91,9 @@ export function misfitOf(
   }
   if (first !== undefined) {
     const { name, has, need } = lacking(first)!;
-    const count = processes > 1 ? ` in ${processes} processes` : '';
     return new PlanError(
-      `${file}: the stage ${first.name} needs ${gigabytes(need(first))} of ${name} at its peak` +
-        `${count}, ${gigabytes(has)} are available; ${advice(inputs, misfits, changes, need)}`,
+      `${file}: the stage ${first.name} needs ${gigabytes(need(first))} of ${name}, ` +
+        `${gigabytes(has)} are available; ${advice(inputs, misfits, changes, need)}`,
     );
   }
   return diskMisfit(file, inputs, open, machine);
@@ -163,7 +167,7 @@ function noneFits(
   });
   const with_ = all.length === 0 ? '' : ` with ${asSettings(all)}`;
   return new PlanError(
-    `${file}: the stage ${name} needs ${gigabytes(need)} of ${room.name} at its peak, ` +
+    `${file}: the stage ${name} needs ${gigabytes(need)} of ${room.name}, ` +
       `${gigabytes(room.has)} are available, and no setting makes it fit ` +
       `(${gigabytes(least)} at least${with_}); take a machine with more, or go on with --ignore-plan`,
   );

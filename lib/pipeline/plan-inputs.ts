@@ -44,7 +44,6 @@ export interface PlanInputs {
   assumed: string[];
   /** Where models compute. */
   device: string;
-  onGpu: boolean;
 }
 
 /**
@@ -61,8 +60,7 @@ export async function planInputs(
   const heard = await lengthsOf(recipe, shape, assumed);
   const extra = await extraOf(recipe, heard.splits, assumed);
   heard.lengths.extra = extra.length;
-  const onGpu = device.startsWith('cuda');
-  return { recipe, shape, ...heard, extra, fetch, assumed, device, onGpu };
+  return { recipe, shape, ...heard, extra, fetch, assumed, device };
 }
 
 /**

@@ -42,14 +42,14 @@ const onDevice: readonly (keyof Memory)[] = [
 export const cudaBytes = { device: 0.6e9, host: 2e9 } as const;
 
 /** Memory by where it is, of a stage whose model is on a GPU. */
-export function placed(memory: Memory): { memory: Memory; device: Memory } {
+export function placed(memory: Memory): { memory: Memory; deviceMemory: Memory } {
   const parts = Object.entries(memory) as [keyof Memory, number][];
   const part = (there: boolean): Memory =>
     Object.fromEntries(parts.filter(([key]) => onDevice.includes(key) === there));
   const host = part(false);
   return {
     memory: { ...host, program: (host.program ?? 0) + cudaBytes.host },
-    device: { program: cudaBytes.device, ...part(true) },
+    deviceMemory: { program: cudaBytes.device, ...part(true) },
   };
 }
 
@@ -167,10 +167,15 @@ export interface TrainingRows {
 const logitsAtOnce = 2 ** 23;
 
 /** Numbers that a decoder layer keeps of a token for backward. */
-function decoderLayerNumbers({ text }: Shape): number {
+function decoderLayerNumbers({ text }: Shape, onGpu: boolean = false): number {
   const { hiddenSize: h, intermediateSize: i, headDim, numKeyValueHeads } = text;
+  const keys = numKeyValueHeads * headDim;
   // Two inputs and two outputs of norms, queries, keys, values, attended; gate, up, their product.
-  return 6 * h + 2 * numKeyValueHeads * headDim + 3 * i;
+  const fused = 6 * h + 2 * keys + 3 * i;
+  // On a GPU norms, rotary positions and SwiGLU are chains of libtorch's operations: in float32 the
+  // norms' inputs and what they are before the weight; queries and keys with their halves swapped,
+  // before and behind; silu(gate).
+  return fused + (onGpu ? 8 * h + 2 * (h + keys) + i : 0);
 }
 
 function encoderLayerNumbers({ audio }: Shape): number {
@@ -202,6 +207,7 @@ export function trainingMemory(
     weights?: WeightDtype;
     bf16?: boolean;
     checkpointing?: boolean;
+    onGpu?: boolean;
   },
 ): Memory {
   const { shape } = model;
@@ -210,7 +216,8 @@ export function trainingMemory(
   const { audio, text } = shape;
   const decoded = clips * tokens;
   const heard = clips * positions;
-  const [decoderLayer, encoderLayer] = [decoderLayerNumbers(shape), encoderLayerNumbers(shape)];
+  const decoderLayer = decoderLayerNumbers(shape, settings.onGpu);
+  const encoderLayer = encoderLayerNumbers(shape);
   // In backward, a layer's activations have gradients of their own size; with checkpointing they are
   // also made again.
   const layer = Math.max(decoded * decoderLayer, heard * encoderLayer);

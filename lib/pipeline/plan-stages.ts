@@ -6,6 +6,7 @@ import {
   middleBlock,
   trainingSteps,
 } from '../compress';
+import { isCuda } from '../torch/device';
 import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
 import type { PlannedStage } from './plan';
@@ -28,15 +29,16 @@ import type { Recipe, TrainingSettings } from './recipe-schema';
 const promptTokens = promptParts.before + promptParts.behind;
 
 /** The stages of a recipe, as a plan has them but for what they took. */
-export function stagesOf({ recipe, shape, lengths, onGpu }: PlanInputs): PlannedStage[] {
-  return new Planner(recipe, shape, lengths).stages().map((stage) => {
+export function stagesOf({ recipe, shape, lengths, device }: PlanInputs): PlannedStage[] {
+  const onGpu = isCuda(device);
+  return new Planner(recipe, shape, lengths, onGpu).stages().map((stage) => {
     // These go from file to file.
     if (!onGpu || stage.name === 'pruned' || stage.name === 'quantized') {
       return { ...stage, peak: sumOf(stage.memory) };
     }
-    const { memory, device } = placed(stage.memory);
-    const peaks = { peak: sumOf(memory), devicePeak: sumOf(device) };
-    return { ...stage, memory, deviceMemory: device, ...peaks };
+    const { memory, deviceMemory } = placed(stage.memory);
+    const peaks = { peak: sumOf(memory), devicePeak: sumOf(deviceMemory) };
+    return { ...stage, memory, deviceMemory, ...peaks };
   });
 }
 
@@ -60,6 +62,7 @@ class Planner {
     readonly recipe: Recipe,
     readonly shape: Shape,
     readonly lengths: Lengths,
+    readonly onGpu: boolean,
   ) {
     const all = lengths.seconds * 100 * shape.audio.numMelBins * 4;
     this.#features = Math.min(all, keptFeatures);
@@ -128,7 +131,7 @@ class Planner {
     const memory = trainingMemory(model, rows, {
       ...{ trained, optimizer: settings.optimizer, lora: lora !== undefined, weights },
       ...{ accumulates: rows.clips < batchSize, bf16: settings.bf16 },
-      checkpointing: settings.gradientCheckpointing,
+      ...{ checkpointing: settings.gradientCheckpointing, onGpu: this.onGpu },
     });
     const isKnown = settings.steps !== undefined || utterances > 0;
     const steps = isKnown ? trainingSteps(settings, Math.ceil(utterances / batchSize)) : 0;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { PlannedFetch } from '../hub';
+import { isCuda } from '../torch/device';
 import { availableHere, type Machine } from './machine';
 import { misfitOf } from './plan-fit';
 import { planInputs, type PlanInputs } from './plan-inputs';
@@ -83,23 +84,20 @@ export async function planRecipe(file: string, options: PlanOptions = {}): Promi
   const misfit = misfitOf(file, inputs, { machine });
   const plan = { ...planOf(inputs), ...(misfit && { misfit: misfit.message }) };
   if (!options.time) return plan;
-  if (inputs.onGpu) {
+  if (isCuda(inputs.device)) {
     return { ...plan, assumed: [...plan.assumed, 'no times: they are calibrated on a CPU alone'] };
   }
   return withTimes(plan, inputs);
 }
 
 /** Free memory of the GPU, where one is to compute and is here. */
-async function gpuOf({ device, onGpu, assumed }: PlanInputs): Promise<number | undefined> {
-  if (!onGpu) return undefined;
+async function gpuOf({ device, assumed }: PlanInputs): Promise<number | undefined> {
+  if (!isCuda(device)) return undefined;
   assumed.push('what CUDA takes for itself, which was not measured');
-  try {
-    const { cudaFreeMemory } = await import('../torch/cuda');
-    return cudaFreeMemory(device);
-  } catch {
-    assumed.push('the GPU has room: there is none here to hold the plan against');
-    return undefined;
-  }
+  const cuda = await import('../torch/cuda').catch(() => undefined);
+  if (cuda?.cudaIsAvailable() === true) return cuda.cudaFreeMemory(device);
+  assumed.push('the GPU has room: there is none here to hold the plan against');
+  return undefined;
 }
 
 /** The plan of a recipe whose inputs are read. */
@@ -110,7 +108,7 @@ function planOf(inputs: PlanInputs): Plan {
     seconds: secondsOf(join(resolve(recipe.output), stage.name, 'stage.json')),
   }));
   const peak = Math.max(...stages.map((stage) => stage.peak));
-  const devicePeak = inputs.onGpu
+  const devicePeak = isCuda(inputs.device)
     ? Math.max(...stages.map((stage) => stage.devicePeak ?? 0))
     : undefined;
   return {

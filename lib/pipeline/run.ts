@@ -58,7 +58,7 @@ export interface RunResult {
  */
 export async function runRecipe(file: string, options: RunOptions = {}): Promise<RunResult> {
   const { recipe, yaml } = readRecipe(file, options.set);
-  takeDevice(options);
+  await takeDevice(options);
   const fit = await FitCheck.of(file, recipe, options);
   return inRunFolder(recipe.name, recipe.output, options, (folder) =>
     runIn(folder, file, recipe, yaml, options, fit),

@@ -36,7 +36,7 @@ export interface SweepResult {
  */
 export async function runSweep(file: string, options: SweepOptions): Promise<SweepResult> {
   const points = readPoints(file, options);
-  takeDevice(options);
+  await takeDevice(options);
   const { recipe } = points[0]!;
   const fits: (FitCheck | undefined)[] = [];
   for (const point of points) fits.push(await FitCheck.of(file, point.recipe, options));

@@ -10,7 +10,16 @@ import {
   QuantStateError,
   type FloatDType,
 } from '../nf4';
-import { cudaIsAvailable, keep, nn, scope, type DType, type Tensor } from '../torch';
+import {
+  cudaDeviceCount,
+  cudaIsAvailable,
+  keep,
+  nn,
+  scope,
+  type DType,
+  type Tensor,
+} from '../torch';
+import { cudaIndex, isDeviceName } from '../torch/device';
 import { isFloating } from '../torch/dtype';
 import { readSafetensors } from '../torch/safetensors';
 import { ConfigError, type Qwen2AudioConfig } from './config';
@@ -32,13 +41,17 @@ export class DeviceError extends PareError {}
 /** @throws DeviceError */
 export function checkDevice({ device = 'cpu' }: LoadOptions): void {
   if (device === 'cpu') return;
-  if (!/^cuda(?::\d+)?$/.test(device)) {
+  if (!isDeviceName(device)) {
     throw new DeviceError(`there is no device ${device}; give cpu, cuda or cuda:0`);
   }
-  if (cudaIsAvailable()) return;
-  throw new DeviceError(
-    `device ${device}: this machine or this build has no CUDA; give cpu, or see pare doctor`,
-  );
+  if (!cudaIsAvailable()) {
+    throw new DeviceError(
+      `device ${device}: this machine or this build has no CUDA; give cpu, or see pare doctor`,
+    );
+  }
+  const count = cudaDeviceCount();
+  if ((cudaIndex(device) ?? 0) < count) return;
+  throw new DeviceError(`device ${device}: the last GPU here is cuda:${count - 1}`);
 }
 
 const embeddingsName = 'language_model.model.embed_tokens';
@@ -95,7 +108,7 @@ export function modelOf(
     checkLayerCount(dir, config, state);
     checkWidths(dir, config, state);
     model = new Qwen2Audio(config);
-    if (device !== 'cpu') moveTo(device, state);
+    if (device !== 'cpu') moveTo(device, state, options.dtype);
     nn.replaceModules(model, (name, module) => {
       if (!isQuantized(state, name)) return undefined;
       if (name === embeddingsName) {
@@ -121,11 +134,15 @@ export function modelOf(
   }
 }
 
-/** All but the JSON of packed weights, which is read here. */
-function moveTo(device: string, state: Map<string, Tensor>): void {
+/**
+ * All but the JSON of packed weights, which is read here; converted on the way, so that no more is on the
+ * device than stays there. Parts of packed weights (`X.weight.absmax`) keep their dtypes.
+ */
+function moveTo(device: string, state: Map<string, Tensor>, dtype: DType | undefined): void {
   for (const [name, tensor] of state) {
     if (name.includes('.quant_state.')) continue;
-    state.set(name, tensor.to(tensor.dtype, device));
+    const converts = isFloating(tensor.dtype) && !name.includes('.weight.');
+    state.set(name, tensor.to((converts ? dtype : undefined) ?? tensor.dtype, device));
     tensor.dispose();
   }
 }

@@ -50,11 +50,12 @@ export interface Binding {
   getNumThreads(): number;
   setNumThreads(n: number): Result<true>;
   torchVersion(): string;
+  cudaDeviceCount(): number;
   cudaIsAvailable(): boolean;
   // native/cuda/register.cc; absent from builds without nvcc
   cudaSynchronize?: () => Result<true>;
   cudaDeviceName?: () => Result<string>;
-  cudaSetDevice?: (rank: number) => Result<true>;
+  cudaSetDevice?: (index: number) => Result<true>;
   cudaFreeMemory?: (index: number) => Result<number>;
   cudaGraphBegin?: () => Result<number>;
   cudaGraphEnd?: (graph: number) => Result<true>;

@@ -1,5 +1,6 @@
 /** What is the GPU's alone. In a build without it every function but `cudaIsAvailable` throws. */
 import { binding, ok, TorchError, type Binding } from './binding';
+import { cudaIndex } from './device';
 import { buildCommand } from './load-addon';
 
 /** Whether a GPU and a CUDA build of libtorch are there. */
@@ -30,12 +31,14 @@ export function cudaDeviceName(): string {
   return ok(need('cudaDeviceName')());
 }
 
-/**
- * Makes a GPU the current one of this thread, which `cuda` means.
- * @param rank its number; of more than there are, they are counted again from the first one
- */
-export function cudaSetDevice(rank: number): void {
-  ok(need('cudaSetDevice')(rank));
+/** The number of GPUs; 0 in a build without CUDA. */
+export function cudaDeviceCount(): number {
+  return binding.cudaDeviceCount();
+}
+
+/** Makes a GPU the current one of this thread, which `cuda` means. */
+export function cudaSetDevice(index: number): void {
+  ok(need('cudaSetDevice')(index));
 }
 
 /**
@@ -43,8 +46,7 @@ export function cudaSetDevice(rank: number): void {
  * @param device `cuda`, the current one, or `cuda:1`
  */
 export function cudaFreeMemory(device: string = 'cuda'): number {
-  const [, index = '-1'] = /:(\d+)$/.exec(device) ?? [];
-  return ok(need('cudaFreeMemory')(Number(index)));
+  return ok(need('cudaFreeMemory')(cudaIndex(device) ?? -1));
 }
 
 /**

@@ -1,5 +1,6 @@
 export * from './create';
 export {
+  cudaDeviceCount,
   cudaDeviceName,
   cudaFreeMemory,
   CudaGraph,

@@ -55,6 +55,7 @@ void registerTensor(Registry& registry) {
   PARE_OP("getNumThreads", (), static_cast<int64_t>(at::get_num_threads()))
   PARE_OP("setNumThreads", (int64_t n), at::set_num_threads(static_cast<int>(n)))
   PARE_OP("torchVersion", (), std::string(TORCH_VERSION))
+  PARE_OP("cudaDeviceCount", (), static_cast<int64_t>(at::detail::getCUDAHooks().deviceCount()))
   PARE_OP("cudaIsAvailable", (), at::hasCUDA())
 }
 

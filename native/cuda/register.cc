@@ -1,5 +1,6 @@
 // The device itself for JavaScript (lib/torch/cuda.ts): waiting for it, and graphs of captured
 // work.
+#include <ATen/Context.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -33,10 +34,12 @@ void registerCuda(Registry& registry) {
     C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
     return properties.name;
   }>("cudaDeviceName");
-  registry.add<[](int64_t rank) {
-    c10::cuda::set_device(static_cast<c10::DeviceIndex>(rank % c10::cuda::device_count()));
+  registry.add<[](int64_t index) {
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
   }>("cudaSetDevice");
   registry.add<[](int64_t index) -> int64_t {
+    // The allocator has no figures before.
+    at::globalContext().lazyInitDevice(at::kCUDA);
     const c10::cuda::OptionalCUDAGuard guard(
         index < 0 ? std::nullopt
                   : std::make_optional(static_cast<c10::DeviceIndex>(index)));
@@ -45,7 +48,8 @@ void registerCuda(Registry& registry) {
     // What libtorch keeps for itself is free for whatever comes next in this process.
     const auto stats =
         c10::cuda::CUDACachingAllocator::getDeviceStats(c10::cuda::current_device());
-    return static_cast<int64_t>(free) + stats.reserved_bytes[0].current;
+    return static_cast<int64_t>(free) + stats.reserved_bytes[0].current -
+           stats.allocated_bytes[0].current;
   }>("cudaFreeMemory");
   registry.add<[](const Call& call) -> int64_t {
     auto graph = std::make_shared<Graph>();

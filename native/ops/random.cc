@@ -1,7 +1,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 
-#include <algorithm>
 #include <mutex>
 #include <optional>
 
@@ -38,15 +37,17 @@ static Tensor defaultState() {
   return cuda ? at::cat({cpu, stateOf(*cuda)}) : cpu;
 }
 
+// Seed and offset of a GPU's generator.
+constexpr int64_t kCudaStateBytes = 16;
+
 // A state that was saved with a GPU goes on without one, and the other way round.
 static void setDefaultState(const Tensor& state) {
   const at::Generator cpu = at::detail::getDefaultCPUGenerator();
-  const int64_t bytes = std::min(state.numel(), stateOf(cpu).numel());
+  const int64_t bytes = stateOf(cpu).numel();
+  if (state.numel() != bytes + kCudaStateBytes) return setState(cpu, state);
   setState(cpu, state.narrow(0, 0, bytes).clone());
   const std::optional<at::Generator> cuda = defaultCudaGenerator();
-  if (cuda && state.numel() > bytes) {
-    setState(*cuda, state.narrow(0, bytes, state.numel() - bytes).clone());
-  }
+  if (cuda) setState(*cuda, state.narrow(0, bytes, kCudaStateBytes).clone());
 }
 
 void registerRandom(Registry& registry) {

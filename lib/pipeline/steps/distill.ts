@@ -10,9 +10,9 @@ import {
 } from '../../compress';
 import type { Utterance } from '../../data';
 import { checkWritable, fileError, writeFileAtomic } from '../../files';
-import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
+import { takeDevice } from '../device';
 import { openModel } from '../models';
 import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
@@ -43,7 +43,7 @@ export async function distillCorpus(
   output: string,
   options: DistillOptions,
 ): Promise<Record<string, DistilledTargets['counts']>> {
-  checkDevice(options);
+  await takeDevice(options);
   checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, maxNewTokens, batchSize, minChrf } = options;

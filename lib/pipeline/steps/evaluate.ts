@@ -1,9 +1,9 @@
 /** A checkpoint's translations of a split, scored: one step of the method by itself. */
 import { evaluateModel, type Evaluation } from '../../compress';
 import { SpeechTranslator, type TranslatorOptions } from '../../qwen2-audio/translator';
-import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import { progressOf } from '../context';
+import { takeDevice } from '../device';
 import { checkpointFolder, type HubSource } from './checkpoint';
 import { openDataset, type DatasetOptions } from './dataset';
 
@@ -26,7 +26,7 @@ export async function evaluateCheckpoint(
   pathOrHubName: string,
   options: EvaluateOptions,
 ): Promise<Evaluation[]> {
-  checkDevice(options);
+  await takeDevice(options);
   const { corpus, utterances, languages } = await openDataset(options);
   const { adapter, dtype, device, signal, maxNewTokens, batchSize, onEvaluation } = options;
   const dir = await checkpointFolder(pathOrHubName, options);

@@ -11,10 +11,10 @@ import { fileError, makeFolder, syncFolder } from '../../files';
 import { parseHubName } from '../../hub';
 import { saveAdapter } from '../../lora';
 import { saveModel } from '../../qwen2-audio';
-import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import type { WeightDtype } from '../../train/optimizers';
 import { progressOf, type RunOptions } from '../context';
+import { takeDevice } from '../device';
 import { lockRunFolder } from '../lock';
 import { checkpointHash, openBase } from '../models';
 import { hashOf } from '../run-folder';
@@ -65,7 +65,7 @@ export async function finetuneCheckpoint(
   output: string,
   options: FinetuneOptions,
 ): Promise<FinetuneResult> {
-  checkDevice(options);
+  await takeDevice(options);
   if (existsSync(output)) {
     throw new CompressionError(`${output} exists already; choose another folder`);
   }

@@ -6,9 +6,9 @@ import {
   type ImportanceResult,
 } from '../../compress';
 import { checkWritable, writeFileAtomic } from '../../files';
-import { checkDevice } from '../../qwen2-audio/load';
 import { Features } from '../../train/examples';
 import { progressOf, type RunOptions } from '../context';
+import { takeDevice } from '../device';
 import { checkpointHash, openModel } from '../models';
 import { hashOf } from '../run-folder';
 import { checkpointFolder, type HubSource } from './checkpoint';
@@ -44,7 +44,7 @@ export async function searchCheckpoint(
         'own call compress.searchLayers with a fingerprint that names it',
     );
   }
-  checkDevice(options);
+  await takeDevice(options);
   checkWritable(output);
   const { corpus, utterances, languages } = await openDataset(options);
   const { signal, onWarning, remove, criterion, protectedLayers = [] } = options;

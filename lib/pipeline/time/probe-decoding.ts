@@ -18,7 +18,7 @@ export interface DecodingCost {
   token(decoderLayers: number): number;
   /** Beside all work: code and kernels that are compiled when they are first used. */
   start: number;
-  /** The same for a batch of a shape that comes first, in one language. */
+  /** The same for a batch in a language: its shapes come first. */
   shape: number;
   /** Of the work of a whole batch, by what of it was timed. */
   extrapolated: number;

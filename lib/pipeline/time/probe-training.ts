@@ -247,6 +247,7 @@ class Trainer {
     scope(() => [...task.microBatches(0)]);
     let seconds = await this.budget.time(run);
     this.#forgetGradients();
+    this.compiling = 0;
     if (seconds < until - this.budget.used) {
       const first = seconds;
       // What is short is timed again and again: the clock of the processors is coarse.

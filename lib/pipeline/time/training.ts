@@ -106,7 +106,8 @@ export async function trainingSeconds(
     seconds:
       cost.start +
       typical.mean * ((count - ctcSteps) * cost.seconds + ctcSteps * (alone?.seconds ?? 0)) +
-      shapes * cost.shape +
+      // The first one is in what the start takes.
+      (shapes - 1) * cost.shape +
       saves * trained * stateBytes(settings) * rates.write +
       stage.disk * rates.write +
       stage.parameters * rates.load +

@@ -109,11 +109,19 @@ export abstract class Module implements TensorOwner {
     );
   }
 
+  /** @internal Throws where a module cannot be moved as it stands. */
+  checkMove(_device: string): void {
+    // Tensors can.
+  }
+
   /**
-   * Moves all tensors of this module and of those below it.
+   * Moves all tensors of this module and of those below it. They are new tensors then: optimisers are
+   * made afterwards, and so are adapters.
    * @param device `cpu`, `cuda` or `cuda:1`
+   * @throws PareError of a part that is where it was loaded, before anything is moved
    */
   to(device: string): this {
+    for (const [, module] of this.namedModules()) module.checkMove(device);
     const properties = this as unknown as Record<string, unknown>;
     for (const [property, value] of Object.entries(properties)) {
       if (!(value instanceof Tensor) || value.device === device) continue;

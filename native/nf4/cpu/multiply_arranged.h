@@ -31,6 +31,7 @@ class ColumnScales {
   explicit ColumnScales(const Product& p)
       : decoder_(p.scales),
         absmax_(p.scales.absmax),
+        codes_(p.scales.codes),
         // No std::vector: its functions would be compiled for this processor and used on another.
         decoded_(p.scales.codes == nullptr
                      ? nullptr
@@ -45,7 +46,10 @@ class ColumnScales {
   void decode(int64_t position, int64_t count) {
     if (decoded_ == nullptr) return;
     first_ = position >> blockShift_;
-    decoder_(first_, ((position + count - 1) >> blockShift_) + 1 - first_, decoded_);
+    const int64_t blocks = ((position + count - 1) >> blockShift_) + 1 - first_;
+    decoder_(first_, blocks, decoded_);
+    const uint8_t* next = codes_ + first_ + blocks;
+    for (int64_t i = 0; i < blocks; i += 64) __builtin_prefetch(next + i);
   }
 
   // Of the block of a position and those behind it.
@@ -59,6 +63,7 @@ class ColumnScales {
  private:
   const typename Vector::ScaleDecoder decoder_;
   const float* absmax_;
+  const uint8_t* codes_;
   float* const decoded_;  // from block `first_` on; null where they are not nested
   int64_t first_ = 0;
   const int blockShift_;
@@ -115,11 +120,6 @@ void addChunk(const Product& p, const ColumnScales& columnScales,
   // Whole steps of columns, and far enough that the memory answers in time.
   const int64_t step = Columns * p.inFeatures / 2;
   const int64_t ahead = step * ((kAhead + step - 1) / step);
-  if (p.scales.codes != nullptr && k == 0) {
-    const uint8_t* next = p.scales.codes + ((n * p.inFeatures + 2 * ahead) >> blockShift);
-    const int64_t bytesOfStep = (2 * step) >> blockShift;
-    for (int64_t i = 0; i <= bytesOfStep; i += 64) __builtin_prefetch(next + i);
-  }
   const X* x = static_cast<const X*>(p.x) + k * Batch;
   for (int64_t done = 0; done < count; done += kGroup) {
     typename Vector::Codes codes[Columns];
