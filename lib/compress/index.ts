@@ -46,6 +46,7 @@ export {
   quantizeModel,
   type QuantizeModelOptions,
 } from './quantize';
+export { pruneCheckpoint, type PruneOptions } from './prune-checkpoint';
 export { quantizeCheckpoint, type QuantizeCheckpointOptions } from './quantize-checkpoint';
 export { loadQuantized, type LoadQuantizedOptions } from './load-quantized';
 export { randomModel, trainTokenizer, type ModelShape } from './teacher';

@@ -68,8 +68,7 @@ export interface Packing {
  * training there are more.
  */
 export const programBytes = {
-  copying: 210e6,
-  quantising: 225e6,
+  copying: 225e6,
   decoding: 275e6,
   decodingAdapted: 300e6,
   decodingMuch: 325e6,

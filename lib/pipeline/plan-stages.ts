@@ -86,9 +86,8 @@ class Planner {
         const candidates = candidateCount(checkRemoval(layers, importance).length, remove);
         stages.push({ ...this.#search(model), work: `${candidates} candidates` });
       }
-      const whole = model;
       model = model.withLayers(layers - remove);
-      stages.push(this.#copying('pruned', whole, model));
+      stages.push(this.#copying('pruned', model));
       stages.push(this.#decoding('evaluation-pruned', model));
     }
     if (heal !== undefined) {
@@ -96,9 +95,8 @@ class Planner {
       stages.push(this.#decoding('evaluation-healed', model));
     }
     if (quantize !== undefined) {
-      const whole = model;
       model = model.packed(quantize);
-      stages.push(this.#copying('quantized', whole, model));
+      stages.push(this.#copying('quantized', model));
       stages.push(this.#decoding('evaluation-quantized', model));
     }
     if (distill !== undefined) {
@@ -188,14 +186,9 @@ class Planner {
     return Math.min(this.shape.audio.maxSourcePositions, frames / 2);
   }
 
-  /** From file to file, or through a model that is as large. */
-  #copying(name: string, from: ModelCost, to: ModelCost): Stage {
-    const memory = {
-      // Quantising copies the tokenizer's files.
-      program: name === 'pruned' ? from.programBytes('copying') : programBytes.quantising,
-      weights: name === 'pruned' ? from.bytesInMemory() : 0,
-    };
-    const { parameters, bytesOnDisk: disk } = to;
+  /** From file to file. */
+  #copying(name: string, { parameters, bytesOnDisk: disk }: ModelCost): Stage {
+    const memory = { program: programBytes.copying };
     return { name, parameters, trained: 0, memory, disk, workDisk: 0 };
   }
 }

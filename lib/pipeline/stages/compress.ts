@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import {
   finetune,
   isTraceOf,
+  pruneCheckpoint,
   quantizeCheckpoint,
   references,
   searchLayers,
@@ -15,7 +16,7 @@ import {
 } from '../../compress';
 import { writeFileAtomic } from '../../files';
 import { saveAdapter } from '../../lora';
-import { adapterFolder, saveModel } from '../../qwen2-audio';
+import { adapterFolder, readConfig, saveModel } from '../../qwen2-audio';
 import { leads } from '../../ranks';
 import { progressOf, runStage, withGroup, type Context } from '../context';
 import { openBase, openModel, type FeatureCache } from '../models';
@@ -108,7 +109,7 @@ export async function importanceStage(
 }
 
 /**
- * Writes a model without some of its layers.
+ * Writes a model without some of its layers, from file to file.
  * @param chosen stands for the choice in hashes
  */
 export function pruneStage(
@@ -120,10 +121,15 @@ export function pruneStage(
 ): Promise<Artifact> {
   const inputs = { teacher: source.hash, ...chosen };
   const make = async (target: string): Promise<void> => {
-    using opened = openBase(source.model);
-    const { model, processor } = opened;
-    saveModel(join(target, 'model'), model.withLayers(kept), processor, { dtype: 'bfloat16' });
-    return Promise.resolve();
+    const { numHiddenLayers } = readConfig(source.model).text;
+    const layers = Array.from({ length: numHiddenLayers }, (_, i) => i);
+    const removed = layers.filter((layer) => !kept.includes(layer));
+    const progress = progressOf(context, 'pruning (MB)');
+    await pruneCheckpoint(source.model, removed, join(target, 'model'), {
+      allowEdges: true, // Which ones may go was said when they were chosen.
+      signal: context.options.signal,
+      onProgress: (done, total) => progress(Math.floor(done / 1e6), Math.ceil(total / 1e6)),
+    });
   };
   return runStage(context, name, inputs, make, 'alone');
 }

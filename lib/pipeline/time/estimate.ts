@@ -211,8 +211,8 @@ class Estimator {
     }
     const pruned = this.#stage('pruned');
     if (pruned !== undefined) {
-      const { load, write } = this.#rates;
-      this.#note('pruned', pruned.parameters * 2 * load + pruned.disk * write, 1);
+      // Read again when it is written.
+      this.#note('pruned', 2 * pruned.disk * this.#rates.write, 1);
     }
     const quantized = this.#stage('quantized');
     if (quantized !== undefined) {
