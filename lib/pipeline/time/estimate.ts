@@ -217,7 +217,7 @@ class Estimator {
     const quantized = this.#stage('quantized');
     if (quantized !== undefined) {
       const { pack, write } = this.#rates;
-      this.#note('quantized', quantized.parameters * pack + quantized.disk * write, 1);
+      this.#note('quantized', quantized.parameters * pack + 1.5 * quantized.disk * write, 1);
     }
   }
 

@@ -39,9 +39,9 @@ export async function measureRates(
   const dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
   try {
     const count = numbers.numel;
-    const cast = (): void => scope(() => void numbers.to('bfloat16').to('float32'));
-    await budget.time(cast);
-    const load = (await budget.time(cast)) / 2 / count;
+    const cast = (tensor: Tensor): void => scope(() => void tensor.to('bfloat16').to('float32'));
+    cast(few);
+    const load = (await budget.time(() => cast(numbers))) / 2 / count;
     const pack = (await budget.time(() => scope(() => void quantizeNf4(numbers)))) / count;
     const options = { dir, everySteps: 1, fingerprint: '' };
     const save = async (tensor: Tensor): Promise<number> => {

@@ -109,7 +109,8 @@ export async function trainingSeconds(
       // The first one is in what the start takes.
       (shapes - 1) * cost.shape +
       saves * trained * stateBytes(settings) * rates.write +
-      stage.disk * rates.write +
+      // Written, and read again for its digest.
+      1.5 * stage.disk * rates.write +
       stage.parameters * rates.load +
       (isFirst ? heard : again) * rates.audio +
       (teacher.random !== undefined && name === 'teacher'
