@@ -19,7 +19,10 @@ constexpr int64_t kGroup = Vector::kLanes * Vector::kCodesPerLane;
 constexpr int64_t kColumnsAtOnce = 16;
 constexpr int64_t kMaxChunk = 12288;    // values of a row
 constexpr int64_t kChunkBytes = 24576;  // of all rows of x, from 3 rows on
-constexpr int64_t kAhead = 4096;        // bytes
+// Bytes by which weights are asked for before they are used: from the memory into the L2 cache, which
+// waits for more lines at once, and from there into the L1 cache.
+constexpr int64_t kAhead = 16384;
+constexpr int64_t kNear = 512;
 
 template <int Batch>
 using Sums = typename Vector::Floats[Batch];
@@ -125,7 +128,8 @@ void addChunk(const Product& p, const ColumnScales& columnScales,
     typename Vector::Codes codes[Columns];
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; c++) {
-      __builtin_prefetch(bytes[c] + done / 2 + ahead);
+      __builtin_prefetch(bytes[c] + done / 2 + ahead, 0, 2);
+      __builtin_prefetch(bytes[c] + done / 2 + kNear);
       codes[c] = Vector::loadCodes(bytes[c] + done / 2);
     }
     addCodes<Batch, Columns, 0>(codes, x + done * Batch, sums);
