@@ -16,6 +16,9 @@ typedef uint16_t Halves __attribute__((vector_size(32), aligned(2)));
 typedef float LooseFloats __attribute__((vector_size(64), aligned(4)));
 
 constexpr int64_t kLanes = 16;
+// Weights that are asked for before they are used, in values.
+constexpr int64_t kAhead = 8192;
+constexpr int64_t kNear = 256;
 
 PARE_INLINE Floats loadWeights(const BFloat16* from) {
   const Halves halves = *reinterpret_cast<const Halves*>(from);
@@ -28,13 +31,17 @@ PARE_INLINE void multiplyColumns(const float* x, const BFloat16* weight, const f
                                  BFloat16* y, int64_t size, int64_t columns, int64_t column) {
   Floats sums[kColumns][kRows] = {};
   const BFloat16* rows = weight + column * size;
+  // Whole steps of columns, and far enough that the memory answers in time: into the L2 cache, which
+  // waits for more lines at once, and from there into the L1 cache.
+  const int64_t step = kColumns * size;
+  const int64_t ahead = step * ((kAhead + step - 1) / step);
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
     Floats weights[kColumns];
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; c++) {
-      // The processor's own prefetching ends with the page.
-      __builtin_prefetch(rows + (c + kColumns) * size + i);
+      __builtin_prefetch(rows + c * size + i + ahead, 0, 2);
+      __builtin_prefetch(rows + c * size + i + kNear);
       weights[c] = loadWeights(rows + c * size + i);
     }
 #pragma GCC unroll 8
