@@ -16,9 +16,9 @@ const FOLDER = path.join(ROOT, 'build', NAME);
 const ARCHIVE = `${FOLDER}.tar.gz`;
 const MOST_BYTES = 64 * 2 ** 20;
 
-/** What is run there, in package.json's words; what these depend on comes along. */
 const { dependencies } = require('../package.json');
 
+/** What is run there, in package.json's words; what these depend on comes along. */
 const packages = [...Object.keys(dependencies), 'jest', '@swc/jest', '@swc/core'];
 
 const files = [

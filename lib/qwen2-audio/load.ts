@@ -136,13 +136,15 @@ export function modelOf(
 
 /**
  * All but the JSON of packed weights, which is read here; converted on the way, so that no more is on the
- * device than stays there. Parts of packed weights (`X.weight.absmax`) keep their dtypes.
+ * device than stays there. Packed weights, whose bytes may be stored under any dtype, and their parts
+ * (`X.weight.absmax`) keep theirs.
  */
 function moveTo(device: string, state: Map<string, Tensor>, dtype: DType | undefined): void {
   for (const [name, tensor] of state) {
     if (name.includes('.quant_state.')) continue;
-    const converts = isFloating(tensor.dtype) && !name.includes('.weight.');
-    state.set(name, tensor.to((converts ? dtype : undefined) ?? tensor.dtype, device));
+    const isPacked = name.includes('.weight.') || isQuantized(state, name.replace(/\.weight$/, ''));
+    const converts = dtype !== undefined && isFloating(tensor.dtype) && !isPacked;
+    state.set(name, tensor.to(converts ? dtype : tensor.dtype, device));
     tensor.dispose();
   }
 }

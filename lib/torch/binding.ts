@@ -7,6 +7,7 @@
  */
 import { PareError } from '../errors';
 import { loadAddon } from './load-addon';
+import { tellWarnings } from './warnings';
 
 /** libtorch refused an operation: wrong shapes, dtypes, a disposed tensor, no memory. */
 export class TorchError extends PareError {}
@@ -371,19 +372,7 @@ export interface Binding {
 
 export const binding: Binding = loadAddon() as Binding;
 
-/** What libtorch warns of, as the process's `warning` event tells it; each message once. */
-export class TorchWarning extends Error {
-  override readonly name = 'TorchWarning';
-}
-
-const warned = new Set<string>();
-binding.onWarning((message) => {
-  if (warned.has(message)) return;
-  warned.add(message);
-  // Not here, within an operation, where a listener must not call another; but before anything that
-  // waits, as `process.emitWarning` does: a notebook takes what comes after its cell for nobody's.
-  queueMicrotask(() => process.emit('warning', new TorchWarning(message)));
-});
+tellWarnings(binding);
 
 /** With PARE_DEBUG set, the stack of libtorch stands behind the message. */
 function torchError(text: string): TorchError {

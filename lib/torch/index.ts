@@ -9,7 +9,8 @@ export {
   cudaSynchronize,
 } from './cuda';
 export { dtypes, dtypeSize, type DType } from './dtype';
-export { TorchError, TorchWarning } from './binding';
+export { TorchError } from './binding';
+export { TorchWarning } from './warnings';
 export { Tensor, type TypedArray } from './tensor';
 export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
 export {
