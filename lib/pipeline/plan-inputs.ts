@@ -5,6 +5,7 @@ import { openCorpus, type Corpus, type Utterance } from '../data';
 import { named, PareError } from '../errors';
 import { HubNotFoundError, parseHubName, type PlannedFetch } from '../hub';
 import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
+import { checkLayers } from './check-layers';
 import { corpusSource } from './corpus-source';
 import { readExtraCorpora } from './extra-corpora';
 import type { Shape } from './plan-memory';
@@ -48,7 +49,8 @@ export interface PlanInputs {
 
 /**
  * Reads what a plan is made from.
- * @throws RecipeError, HubError, and ConfigError for a checkpoint whose shape cannot be read
+ * @throws RecipeError, HubError, CompressionError for layers that cannot be removed, and ConfigError
+ * for a checkpoint whose shape cannot be read
  */
 export async function planInputs(
   file: string,
@@ -57,6 +59,11 @@ export async function planInputs(
 ): Promise<PlanInputs> {
   const assumed: string[] = [];
   const { shape, fetch } = await shapeOf(file, recipe, env);
+  try {
+    checkLayers(recipe, shape.text.numHiddenLayers);
+  } catch (error) {
+    throw named(file, error);
+  }
   const heard = await lengthsOf(recipe, shape, assumed);
   const extra = await extraOf(recipe, heard.splits, assumed);
   heard.lengths.extra = extra.length;

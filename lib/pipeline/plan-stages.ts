@@ -1,11 +1,5 @@
 /** The stages of a recipe, each with what it needs of memory and disk. */
-import {
-  candidateCount,
-  checkRemoval,
-  defaultPromptBytes,
-  middleBlock,
-  trainingSteps,
-} from '../compress';
+import { candidateCount, checkRemoval, defaultPromptBytes, trainingSteps } from '../compress';
 import { isCuda } from '../torch/device';
 import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
@@ -81,8 +75,7 @@ class Planner {
     if (importance !== undefined) {
       const { remove } = importance;
       const layers = this.shape.text.numHiddenLayers;
-      if (importance.method === 'middle') middleBlock(layers, importance);
-      else {
+      if (importance.method !== 'middle') {
         const candidates = candidateCount(checkRemoval(layers, importance).length, remove);
         stages.push({ ...this.#search(model), work: `${candidates} candidates` });
       }

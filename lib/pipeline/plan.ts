@@ -75,7 +75,8 @@ export interface PlanOptions {
 
 /**
  * Plans a recipe, as it stands or with changes. Of a teacher on the hub its config.json is fetched.
- * @throws RecipeError, HubError, and ConfigError for a checkpoint whose shape cannot be read
+ * @throws RecipeError, HubError, CompressionError for layers that cannot be removed, and ConfigError
+ * for a checkpoint whose shape cannot be read
  */
 export async function planRecipe(file: string, options: PlanOptions = {}): Promise<Plan> {
   const { recipe } = readRecipe(file, options.set);

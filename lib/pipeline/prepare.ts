@@ -1,19 +1,14 @@
 /** What a run needs before its first stage: the corpus, and a recipe that can be followed. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
-import {
-  checkEmbeddings,
-  checkRemoval,
-  checkSkipped,
-  CompressionError,
-  middleBlock,
-} from '../compress';
+import { checkEmbeddings, checkSkipped, CompressionError } from '../compress';
 import { checkDisjoint, CorpusError, openCorpus, type Corpus, type Utterance } from '../data';
 import { named } from '../errors';
 import { fileError } from '../files';
 import { checkTargets, LoraError } from '../lora';
 import { readConfig, skeleton } from '../qwen2-audio';
 import { leaderFirst, leads } from '../ranks';
+import { checkLayers } from './check-layers';
 import { progressOf, type Context, type RunOptions } from './context';
 import { corpusSource } from './corpus-source';
 import { ensureDemoCorpus } from './demo-corpus';
@@ -91,7 +86,8 @@ function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus
 }
 
 /** What the recipe says of layers and modules, held against the teacher before any work. */
-function checkModels({ output, teacher, importance, quantize, distill }: Recipe): void {
+function checkModels(recipe: Recipe): void {
+  const { output, teacher, importance, quantize, distill } = recipe;
   const { checkpoint, random, train } = teacher;
   if (checkpoint !== undefined && !relative(resolve(output), checkpoint).startsWith('..')) {
     throw new RecipeError(
@@ -107,8 +103,7 @@ function checkModels({ output, teacher, importance, quantize, distill }: Recipe)
   const config = checkpoint === undefined ? undefined : readConfig(checkpoint);
   const decoderLayers = random?.text.num_hidden_layers ?? config!.text.numHiddenLayers;
   const encoderLayers = random?.audio.encoder_layers ?? config!.audio.encoderLayers;
-  if (importance?.method === 'middle') middleBlock(decoderLayers, importance);
-  else if (importance !== undefined) checkRemoval(decoderLayers, importance);
+  checkLayers(recipe, decoderLayers);
   const left = (layers: number): ReturnType<typeof skeleton> => skeleton(encoderLayers, layers);
   using whole = left(decoderLayers);
   if (train?.lora !== undefined) checkTargets(whole, train.lora);

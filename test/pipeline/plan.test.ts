@@ -97,6 +97,13 @@ test('a checkpoint that is not there', async () => {
   );
 });
 
+test('layers that cannot be removed', async () => {
+  const file = writeRecipe(dir, tinyRecipe(join(dir, 'corpus'), join(dir, 'none')));
+  await expect(planRecipe(file, { set: ['importance.remove=4'] })).rejects.toThrow(
+    `${file}: 4 of 5 decoder layers are to be removed, but only 3 may be; `,
+  );
+});
+
 /** Full training, without and with checkpointing; the second is four times the first. */
 const sizes: { hidden: number; layers: number; batch: number; train: object }[] = [
   { hidden: 32, layers: 5, batch: 8, train: {} },
