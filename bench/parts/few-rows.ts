@@ -104,7 +104,7 @@ function matrices(shape: Shape): {
   const bytes = values / 2 + values / 64; // and a byte of absmax a block
   return {
     bytes,
-    packed: copies(bytes, () => ({ ...first, packed: first.packed.clone() })),
+    packed: copies(bytes, () => quantizeNf4(source)),
     dense: {
       float32: copies(4 * values, () => dense.clone()),
       bfloat16: copies(2 * values, () => dense.to('bfloat16')),

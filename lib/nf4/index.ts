@@ -12,6 +12,7 @@ export {
 export {
   dequantizeNf4,
   embedding4bit,
+  emptyPacked,
   matmul4bit,
   packedShape,
   PiecewiseQuantizer,

@@ -75,6 +75,11 @@ export function packedShape(shape: readonly number[]): number[] {
   return [Math.ceil(numelOf(shape) / 2), 1];
 }
 
+/** What the packed bytes of a weight of this shape are written into; what it holds is undefined. */
+export function emptyPacked(shape: readonly number[]): Tensor {
+  return Tensor.from(binding.nf4EmptyPacked(numelOf(shape)));
+}
+
 /** A tensor of bitsandbytes' format, by its name below the weight's. */
 export type StoredPart = readonly [key: string, dtype: DType, shape: readonly number[]];
 

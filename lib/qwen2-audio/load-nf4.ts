@@ -1,7 +1,7 @@
 /** A full-precision checkpoint into a 4-bit model, without its weights in memory. */
 import { setImmediate } from 'node:timers/promises';
-import { packedShape, PiecewiseQuantizer, quantStateKey, type QuantizeOptions } from '../nf4';
-import { empty, keep, nn, type Tensor } from '../torch';
+import { emptyPacked, PiecewiseQuantizer, quantStateKey, type QuantizeOptions } from '../nf4';
+import { keep, nn, type Tensor } from '../torch';
 import { readConfig } from './folder';
 import { checkDevice, modelOf, readStateDict, type LoadOptions } from './load';
 import { skeleton, type Qwen2Audio } from './model';
@@ -65,7 +65,7 @@ async function quantizeState(
   try {
     for (const { name, dtype, shape, range } of weights) {
       using quantizer = new PiecewiseQuantizer(dtype, shape, options);
-      const packed = keep(empty(packedShape(shape), { dtype: 'uint8' }));
+      const packed = keep(emptyPacked(shape));
       // From here on it is freed with the others.
       state.get(name)!.dispose();
       state.set(name, packed);

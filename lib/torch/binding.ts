@@ -342,6 +342,7 @@ export interface Binding {
   // native/nf4/register.cc
   nf4Codebook(device: string): Result<Id>;
   dynamicMap(isSigned: boolean, device: string): Result<Id>;
+  nf4EmptyPacked(count: number): Result<Id>;
   nf4Quantize(values: Id, blockSize: number): Result<[Id, Id]>;
   nf4QuantizeBytes(
     values: ArrayBufferView,

@@ -27,6 +27,7 @@ static void quantizeBytes(Bytes values, at::ScalarType dtype, int64_t blockSize,
 void registerNf4(Registry& registry) {
   PARE_OP("nf4Codebook", (at::Device device), nf4::codebookTensor(device))
   PARE_OP("dynamicMap", (bool isSigned, at::Device device), dynamicMap(isSigned).to(device))
+  PARE_OP("nf4EmptyPacked", (int64_t count), nf4::emptyPacked(count, at::kCPU))
   PARE_OP("nf4Quantize", (T values, int64_t blockSize), nf4::quantize(values, blockSize))
   PARE_OP("nf4QuantizeBytes",
           (Bytes values, at::ScalarType dtype, int64_t blockSize, T packed, T absmax),

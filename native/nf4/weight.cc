@@ -3,6 +3,7 @@
 
 #include "../ops/dynamic_map.h"
 #include "backend.h"
+#include "large_pages.h"
 
 namespace pare::nf4 {
 
@@ -65,11 +66,17 @@ Scales Weight::scales() const {
   return scales;
 }
 
+Tensor emptyPacked(int64_t count, const at::Device& device) {
+  Tensor packed = at::empty({(count + 1) / 2, 1}, at::TensorOptions(at::kByte).device(device));
+  if (device.is_cpu()) askForLargePages(packed.mutable_data_ptr(), packed.nbytes());
+  return packed;
+}
+
 std::tuple<Tensor, Tensor> quantize(const Tensor& values, int64_t blockSize) {
   checkBlockSize(blockSize);
   const int64_t count = values.numel();
   const auto options = values.options();
-  Tensor packed = at::empty({(count + 1) / 2, 1}, options.dtype(at::kByte));
+  Tensor packed = emptyPacked(count, options.device());
   Tensor absmax = at::empty({blocksOf(count, blockSize)}, options.dtype(at::kFloat));
   quantizeInto(values, blockSize, packed, absmax);
   return {packed, absmax};

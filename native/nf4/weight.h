@@ -25,6 +25,9 @@ struct Weight {
   Scales scales() const;
 };
 
+// uint8 [(count + 1) / 2, 1] for `count` values, not yet written; in large pages where there are.
+at::Tensor emptyPacked(int64_t count, const at::Device& device);
+
 // (packed uint8 [(n + 1) / 2, 1], absmax float32 [blocks]) of a float32, bfloat16 or float16 tensor.
 std::tuple<at::Tensor, at::Tensor> quantize(const at::Tensor& values, int64_t blockSize);
 
