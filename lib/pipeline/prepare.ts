@@ -31,6 +31,8 @@ export async function prepare(
   const { corpus: settings } = recipe;
   const { ranks, signal } = options;
   const onProgress = progressOf({ options }, 'corpus');
+  // Before a corpus is made or fetched, which takes minutes.
+  inRecipe(file, () => checkModels(recipe));
   const source = corpusSource(settings);
   if (settings.demo !== undefined && leads(ranks)) {
     await ensureDemoCorpus(source.path!, { ...settings.demo, onProgress, signal });
@@ -40,13 +42,7 @@ export async function prepare(
   const corpus = await leaderFirst(ranks, () =>
     openCorpus(source, { splits: names, onProgress, signal }),
   );
-  try {
-    checkCorpus(recipe, corpus);
-    checkModels(recipe);
-  } catch (error) {
-    const kinds = [RecipeError, CompressionError, LoraError];
-    throw kinds.some((kind) => error instanceof kind) ? named(file, error) : error;
-  }
+  inRecipe(file, () => checkCorpus(recipe, corpus));
   const splits = await readSplits(recipe, corpus, signal);
   const audio = Object.values(splits).flatMap((split) => corpus.audioFiles(split));
   const corpusHash = hashOf([corpus.description, splits, audio.map(fingerprint)]);
@@ -70,6 +66,16 @@ export async function prepare(
     extra,
     extraHash: hashOf(content),
   };
+}
+
+/** What is wrong with a recipe is told with its file. */
+function inRecipe(file: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    const kinds = [RecipeError, CompressionError, LoraError];
+    throw kinds.some((kind) => error instanceof kind) ? named(file, error) : error;
+  }
 }
 
 function checkCorpus({ corpus: { train, dev, test }, languages }: Recipe, corpus: Corpus): void {

@@ -161,6 +161,8 @@ describe('the teacher', () => {
 
   test('has fewer layers than are to be removed', async () => {
     recipe.importance.remove = 4;
+    // Before the corpus is looked at, which may first have to be made.
+    recipe.corpus.path = join(dir, 'nowhere');
     expect(await failure(CompressionError)).toBe(
       `${join(dir, 'tiny.yaml')}: 4 of 5 decoder layers are to be removed, but only 3 may be; ` +
         'remove fewer or protect fewer',
