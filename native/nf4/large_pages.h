@@ -1,5 +1,5 @@
-// Large pages for weights that are read whole for every token: fewer entries of the processor's page
-// table to look up.
+// Large pages for weights that are read whole for every token, and for what is decoded at once: fewer
+// entries of the processor's page table to look up, and fewer pages to be given.
 #pragma once
 
 #include <cstddef>

@@ -1,34 +1,21 @@
 #include <ATen/Parallel.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include <algorithm>
 
+#include "../large_pages.h"
 #include "kernels.h"
 
 namespace pare::nf4::cpu {
 
 constexpr int64_t kGrain = 16384;  // values a thread should have at least
 
-#if defined(__linux__)
-// A result that the allocator has just mapped costs a fault a page: four times as long as the
-// decoding where pages have 4 KB. Memory that is touched already stays as it is.
-static void preferHugePages(uint8_t* bytes, int64_t size) {
-  constexpr uintptr_t kHugePage = uintptr_t{1} << 21;
-  const auto begin = (reinterpret_cast<uintptr_t>(bytes) + kHugePage - 1) & ~(kHugePage - 1);
-  const auto end = (reinterpret_cast<uintptr_t>(bytes) + size) & ~(kHugePage - 1);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-#else
-static void preferHugePages(uint8_t*, int64_t) {}
-#endif
-
 void dequantize(const uint8_t* packed, const Scales& scales, int64_t blockSize, int64_t first,
                 int64_t count, void* values, Float type) {
   const Path& kernels = path();
   auto* bytes = static_cast<uint8_t*>(values);
-  preferHugePages(bytes, count * sizeOf(type));
+  // A result that the allocator has just mapped costs a fault a page: four times as long as the
+  // decoding where pages have 4 KB. Memory that is touched already stays as it is.
+  askForLargePages(bytes, count * sizeOf(type));
   at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
     kernels.dequantize(packed, scales, blockSize, first + begin, end - begin,
                        bytes + begin * sizeOf(type), type);
