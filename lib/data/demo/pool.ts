@@ -19,8 +19,8 @@ export interface Speech {
   samples: Int16Array;
 }
 
-/** The child's program is not compiled: from dist/data/demo as from lib/data/demo, it is in lib. */
-const program = join(__dirname, '..', '..', '..', 'lib', 'data', 'demo', 'synthesizer.mjs');
+/** The child's program is not compiled; dist/ has a copy, since a package comes without lib/. */
+const program = join(__dirname, 'synthesizer.mjs');
 
 /** A batch that ends its process is given to a new one this many times. */
 const attempts = 3;
