@@ -43,7 +43,8 @@ afterEach(() => {
 
 function verify(...args: string[]): Promise<Invocation> {
   const program = join(installed, 'bin/pare.js');
-  const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
+  // A cache of its own, so that the package makes the demo's corpus itself.
+  const env = { ...process.env, TMPDIR: join(folder, 'tmp'), PARE_CACHE: join(folder, 'cache') };
   return new Promise((resolve) =>
     execFile(
       process.execPath,
