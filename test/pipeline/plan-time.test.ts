@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { planRecipe } from '../../lib/pipeline';
 import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
+import { Shares } from '../../lib/pipeline/time/shares';
 import { lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
 import { promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/time/workload';
 import { getRngState, memory } from '../../lib/torch';
@@ -77,6 +78,20 @@ describe('lines', () => {
   });
 });
 
+test('of the time that is left a trial has its part by the root of its work, at least a twentieth', () => {
+  const shares = new Shares(
+    new Map([
+      ['much', 81],
+      ['some', 1],
+      ['little', 0.01],
+    ]),
+  );
+  expect(shares.take('little')).toBe(0.05);
+  expect(shares.take('much')).toBe(0.9);
+  // The last one has all that is left.
+  expect(shares.take('some')).toBe(1);
+});
+
 test('a search costs the layers behind the missing one, for each candidate', () => {
   const { recipe, heard } = search(2);
   const cost = {
@@ -88,15 +103,20 @@ test('a search costs the layers behind the missing one, for each candidate', () 
     extrapolated: 1,
   };
   const dev = [{ id: 'a', audio: '', seconds: 1, text: 'a', translations: { de: 'a' } }];
-  // Encoded once; the whole model; then 6 layers with 4 candidates, 5 layers with 3: the shared
-  // layers run once, and a candidate has on average half of the others behind the missing one.
-  const expected = 100 + 6 + (6 + 4 * 2) + (5 + 3 * 1.5);
+  // Encoded once; the whole model; then the candidates 1 to 4 of 6 layers, with 4 to 1 layers behind
+  // them, the state running through 4; then 5 layers, of which all that is 4 fifths.
+  const expected = 100 + 6 + (4 + 4 * 2.5) + (0.8 * 4 + 3 * 0.8 * 2.5);
   expect(searchSeconds(heard, recipe, dev, cost, 6)).toBeCloseTo(expected, 9);
+
+  // Late candidates alone: of 8 layers 5 and 6, with 2 and 1 behind them.
+  const late = search(1, [1, 2, 3, 4]);
+  const seconds = searchSeconds(late.heard, late.recipe, dev, cost, 8);
+  expect(seconds).toBeCloseTo(100 + 8 + (6 + 2 * 1.5), 9);
 });
 
-function search(remove: number): { recipe: never; heard: Heard } {
+function search(remove: number, protectedLayers: number[] = []): { recipe: never; heard: Heard } {
   const recipe = {
-    importance: { remove, criterion: 'chrf', protectedLayers: [] },
+    importance: { remove, criterion: 'chrf', protectedLayers },
     ...{ languages: ['de'], generation: { batchSize: 4, maxNewTokens: 9 } },
   };
   const heard = {

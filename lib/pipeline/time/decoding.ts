@@ -5,6 +5,7 @@ import type { Shape } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
 import type { DecodingCost } from './probe-decoding';
 import type { ProbeTexts } from './probe-texts';
+import { multiplications, promptLoad } from './workload';
 
 /** What is known of the corpus. */
 export interface Heard {
@@ -45,6 +46,27 @@ function batchesOf(
 const sumOf = <T>(all: readonly T[], of: (one: T) => number): number =>
   all.reduce((sum, one) => sum + of(one), 0);
 
+/** Multiplications in place of seconds. */
+export function decodingWork({ recipe, shape }: Heard): DecodingCost {
+  const window = 2 * shape.audio.maxSourcePositions;
+  const none = { encoder: 0, decoder: 0, vocabulary: 0 };
+  const { vocabSize: vocabulary } = shape.text;
+  const { batchSize: rows } = recipe.generation;
+  const token = { positions: 0, window: 0, tokens: rows, targets: rows };
+  return {
+    encode(frames) {
+      const load = { ...promptLoad(frames, window), tokens: 0, targets: 0 };
+      return multiplications(shape, load, { ...none, encoder: shape.audio.encoderLayers });
+    },
+    prompt(frames, decoder) {
+      const load = { ...promptLoad(frames, window), positions: 0 };
+      return multiplications(shape, load, { ...none, decoder, vocabulary });
+    },
+    token: (decoder) => multiplications(shape, token, { ...none, decoder, vocabulary }),
+    ...{ start: 0, shape: 0, extrapolated: 1 },
+  };
+}
+
 /** Seconds of the processors for a split in some languages. */
 export function decodingSeconds(
   heard: Heard,
@@ -72,7 +94,9 @@ export function searchSeconds(
   layers: number,
 ): number {
   const { remove, criterion, protectedLayers } = importance!;
-  const open = candidateLayers(layers, protectedLayers).length;
+  const open = candidateLayers(layers, protectedLayers);
+  const middle = open.reduce((sum, layer) => sum + layer, 0) / open.length;
+  const last = Math.max(...open);
   return sumOf(batchesOf(heard, dev, languages), ({ frames, tokens }) => {
     const encoded = cost.encode(frames);
     const prompt = (count: number): number => cost.prompt(frames, Math.max(0, count));
@@ -84,10 +108,12 @@ export function searchSeconds(
       let seconds = cost.shape + prompt(layers) + steps(layers);
       for (let gone = 0; gone < remove; gone++) {
         const left = layers - gone;
-        const candidates = open - gone;
-        // The state runs through all but the last layer once; each candidate through what is behind.
-        const behind = (left - 2) / 2;
-        seconds += left * each + candidates * (none + behind * each + steps(left - 1));
+        // As if what is gone had been spread evenly.
+        const scale = (left - 1) / (layers - 1);
+        // The state runs as far as the last candidate; each one through what is behind it.
+        const behind = left - 1 - middle * scale;
+        const candidates = open.length - gone;
+        seconds += last * scale * each + candidates * (none + behind * each + steps(left - 1));
       }
       return seconds;
     };

@@ -7,13 +7,15 @@ import type { Utterance } from '../../data';
 import { getRngState, numThreads, setNumThreads, setRngState } from '../../torch';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
-import { decodingSeconds, searchSeconds, type Heard } from './decoding';
+import { decodingSeconds, decodingWork, searchSeconds, type Heard } from './decoding';
+import { ReferenceWork } from './pace';
 import { ProbeModel, isTimedWhole } from './probe-model';
-import { decodingCost, type DecodingCost } from './probe-decoding';
+import { decodingCost, type DecodingCost, type DecodingTrial } from './probe-decoding';
 import { ProbeTexts } from './probe-texts';
 import { measureRates, type Rates } from './rates';
+import { Shares } from './shares';
 import { Budget } from './stopwatch';
-import { trainingSeconds } from './training';
+import { trainingSeconds, trainingWork } from './training';
 
 /** What a stage will take. */
 export interface StageTime {
@@ -37,13 +39,22 @@ export interface Times {
 export const calibrationSeconds = 10;
 
 /**
- * Seconds of the processors that a stage takes for itself: folders, digests, code that is loaded. Measured
- * with models of next to nothing.
+ * Seconds of the processors that a stage takes for itself: folders, digests, code that is loaded and
+ * compiled. Measured with models of next to nothing.
  */
-const stageSeconds = 0.1;
+const stageSeconds = { trains: 0.5, other: 0.1 };
 
-/** Of the time, a training step is given so many times as much as decoding. */
-const trainingShare = 2;
+/** What is tried: a step of a stage that trains, a batch of a kind of model. */
+const decoded = {
+  decoding: [
+    ...['evaluation-teacher', 'distilled', 'importance'],
+    ...['evaluation-pruned', 'evaluation-healed'],
+  ],
+  'decoding in 4 bits': ['evaluation-quantized'],
+  'decoding with an adapter': ['evaluation-student'],
+};
+const trained = ['teacher', 'healed', 'student'] as const;
+type Trial = keyof typeof decoded | (typeof trained)[number];
 
 /**
  * Times the recipe's work and counts it. Of what was not reached in the time, nothing is said.
@@ -67,7 +78,8 @@ export async function estimateTimes(
     );
     setNumThreads(1);
   }
-  const budget = new Budget(seconds);
+  using pace = new ReferenceWork();
+  const budget = new Budget(seconds, pace);
   try {
     await new Estimator(inputs, stages, budget, times).run();
   } finally {
@@ -81,8 +93,8 @@ export async function estimateTimes(
 class Estimator {
   #texts!: ProbeTexts;
   #rates!: Rates;
-  /** Of what is left, for what is still to be tried. */
-  #shares = 0;
+  #heard!: Heard;
+  #shares!: Shares<Trial>;
 
   constructor(
     readonly inputs: PlanInputs,
@@ -102,11 +114,10 @@ class Estimator {
       corpus === undefined ? [] : splits.train,
       this.budget,
     );
-    this.#rates = await measureRates(this.inputs, this.#texts, this.budget);
+    this.#rates = await measureRates(this.inputs, this.stages, this.#texts, this.budget);
+    this.#heard = { recipe, shape, texts: this.#texts, ...framesIn(this.inputs) };
+    this.#shares = new Shares(this.#work(whole));
     // One model after the other, so that few are in memory.
-    const kinds = { full: 1, packed: quantize === undefined ? 0 : 1 };
-    const training = ['teacher', 'healed', 'student'].filter((name) => this.#trains(name));
-    this.#shares = trainingShare * training.length + kinds.full + (whole ? 2 : 1) * kinds.packed;
     {
       const weights = teacher.train?.weights ?? 'float32';
       using probe = ProbeModel.make(shape, this.#texts, weights);
@@ -142,11 +153,21 @@ class Estimator {
     return this.stages.some((stage) => stage.name === name && stage.trained > 0);
   }
 
-  /** A fair part of what is left, so that what a probe did not need goes to the others. */
-  #allowance(share: number): number {
-    const allowance = (this.budget.left * share) / Math.max(share, this.#shares);
-    this.#shares -= share;
-    return allowance;
+  /** Multiplications that each trial stands for. */
+  #work(whole: boolean): Map<Trial, number> {
+    const all = new Map<Trial, number>();
+    for (const name of trained) {
+      // A batch of it costs more to try than one of decoding for the same work.
+      if (this.#trains(name)) all.set(name, 2 * trainingWork(name, this.inputs, this.#texts));
+    }
+    const cost = decodingWork(this.#heard);
+    for (const [trial, names] of Object.entries(decoded) as [keyof typeof decoded, string[]][]) {
+      const work = names.reduce((sum, name) => sum + this.#decoding(name, cost), 0);
+      // Of a large one, an adapter's part of the work is small: it is not tried by itself.
+      const by = !whole && trial === 'decoding with an adapter' ? 'decoding in 4 bits' : trial;
+      if (work > 0) all.set(by, (all.get(by) ?? 0) + work);
+    }
+    return all;
   }
 
   #stage(name: string): PlannedStage | undefined {
@@ -155,14 +176,15 @@ class Estimator {
 
   #note(name: string, seconds: number, extrapolated: number): void {
     if (!(seconds > 0)) return;
-    const processorSeconds = seconds + stageSeconds;
+    const own = this.#trains(name) ? stageSeconds.trains : stageSeconds.other;
+    const processorSeconds = seconds + own;
     const { wallPerProcessor } = this.budget;
     const expectedSeconds = processorSeconds * wallPerProcessor;
     this.times.stages.set(name, { expectedSeconds, processorSeconds, extrapolated });
   }
 
-  async #train(name: 'teacher' | 'healed' | 'student', probe: ProbeModel): Promise<void> {
-    const allowance = this.#allowance(trainingShare);
+  async #train(name: (typeof trained)[number], probe: ProbeModel): Promise<void> {
+    const allowance = this.budget.left * this.#shares.take(name);
     if (this.#isOver(name)) return;
     const stage = this.#stage(name)!;
     const { seconds, extrapolated } = await trainingSeconds(
@@ -182,33 +204,13 @@ class Estimator {
   }
 
   async #decode(probe: ProbeModel, names: ReadonlySet<string>): Promise<void> {
-    const cost = await this.#cost(probe, 'decoding');
+    const { shape, recipe } = this.inputs;
+    const layers = shape.text.numHiddenLayers;
+    const cost = await this.#cost(probe, 'decoding', layers, {
+      isPruned: recipe.importance !== undefined,
+    });
     if (cost === undefined) return;
-    const { recipe, shape, splits } = this.inputs;
-    const heard = this.#heard();
-    const whole = shape.text.numHiddenLayers;
-    const left = whole - (recipe.importance?.remove ?? 0);
-    const evaluate = (name: string, layers: number): void => this.#evaluate(name, cost, layers);
-    if (names.has('evaluation-teacher')) evaluate('evaluation-teacher', whole);
-    for (const name of ['evaluation-pruned', 'evaluation-healed']) {
-      if (names.has(name)) evaluate(name, left);
-    }
-    if (names.has('distilled')) {
-      const decoding = decodingSeconds(heard, splits.train, recipe.languages, cost, whole);
-      this.#note(
-        'distilled',
-        cost.start + decoding + this.#loading('distilled'),
-        cost.extrapolated,
-      );
-    }
-    if (names.has('importance')) {
-      const seconds = searchSeconds(heard, recipe, splits.dev, cost, whole);
-      this.#note(
-        'importance',
-        cost.start + seconds + this.#loading('importance'),
-        cost.extrapolated,
-      );
-    }
+    for (const name of decoded.decoding) if (names.has(name)) this.#noteDecoding(name, cost);
     const pruned = this.#stage('pruned');
     if (pruned !== undefined) {
       // Read again when it is written.
@@ -223,58 +225,64 @@ class Estimator {
 
   async #decodePacked(probe: ProbeModel): Promise<void> {
     const { distill } = this.inputs.recipe;
-    const layers =
-      this.inputs.shape.text.numHiddenLayers - (this.inputs.recipe.importance?.remove ?? 0);
-    const plain = await this.#cost(probe, 'decoding in 4 bits');
-    if (plain !== undefined) this.#evaluate('evaluation-quantized', plain, layers);
+    const plain = await this.#cost(probe, 'decoding in 4 bits', this.#layersLeft);
+    if (plain !== undefined) this.#noteDecoding('evaluation-quantized', plain);
     if (distill === undefined) return;
-    // Of a large one, an adapter's part of the work is small.
+    const { lora } = distill;
     const adapted = probe.isWhole
-      ? await this.#cost(probe, 'decoding with an adapter', distill.lora)
+      ? await this.#cost(probe, 'decoding with an adapter', this.#layersLeft, { lora })
       : plain;
-    if (adapted !== undefined) this.#evaluate('evaluation-student', adapted, layers);
+    if (adapted !== undefined) this.#noteDecoding('evaluation-student', adapted);
   }
 
   async #cost(
     probe: ProbeModel,
-    what: string,
-    lora?: Parameters<typeof decodingCost>[1]['lora'],
+    what: keyof typeof decoded,
+    decoder: number,
+    options: Pick<DecodingTrial, 'lora' | 'isPruned'> = {},
   ): Promise<DecodingCost | undefined> {
-    const allowance = this.#allowance(1);
+    const allowance = this.budget.left * this.#shares.take(what);
     if (this.#isOver(what)) return undefined;
     const { shape, splits, recipe } = this.inputs;
-    const all = this.#heard().framesOf(splits.test.length > 0 ? splits.test : splits.dev);
+    const all = this.#heard.framesOf(splits.test.length > 0 ? splits.test : splits.dev);
     const { batchSize } = recipe.generation;
     // A batch in the middle: neither the shortest nor the longest.
     const sorted = [...all].sort((a, b) => a - b);
     const at = Math.max(0, Math.floor((sorted.length - batchSize) / 2));
     const frames = sorted.slice(at, at + batchSize);
-    const layers = {
-      encoder: shape.audio.encoderLayers,
-      decoder: shape.text.numHiddenLayers,
-      vocabulary: shape.text.vocabSize,
-    };
-    return decodingCost(probe, { shape, layers, frames, lora }, allowance, this.budget);
+    const { vocabSize: vocabulary } = shape.text;
+    const layers = { encoder: shape.audio.encoderLayers, decoder, vocabulary };
+    return decodingCost(probe, { shape, layers, frames, ...options }, allowance, this.budget);
   }
 
-  #heard(): Heard {
-    return {
-      recipe: this.inputs.recipe,
-      shape: this.inputs.shape,
-      texts: this.#texts,
-      ...framesIn(this.inputs),
-    };
+  get #layersLeft(): number {
+    const { recipe, shape } = this.inputs;
+    return shape.text.numHiddenLayers - (recipe.importance?.remove ?? 0);
   }
 
-  #evaluate(name: string, cost: DecodingCost, layers: number): void {
-    const { recipe, splits } = this.inputs;
-    if (splits.test.length === 0) return;
-    const { languages, evaluate } = recipe;
+  /** Seconds of a stage's batches; none where it is not one of the recipe, or has nothing to hear. */
+  #decoding(name: string, cost: DecodingCost): number {
+    if (this.#stage(name) === undefined) return 0;
+    const { recipe, shape, splits } = this.inputs;
+    const whole = shape.text.numHiddenLayers;
+    if (name === 'importance') return searchSeconds(this.#heard, recipe, splits.dev, cost, whole);
+    const heard = name === 'distilled' ? splits.train : splits.test;
+    const byTeacher = name === 'distilled' || name === 'evaluation-teacher';
+    const layers = byTeacher ? whole : this.#layersLeft;
     // Each test split by itself; that batches end at its end is left out.
-    const decoding = decodingSeconds(this.#heard(), splits.test, languages, cost, layers);
-    const sentences = splits.test.length * languages.length;
-    const bootstrap = sentences * evaluate.samples * this.#rates.bootstrap;
-    this.#note(name, cost.start + decoding + bootstrap + this.#loading(name), cost.extrapolated);
+    return decodingSeconds(this.#heard, heard, recipe.languages, cost, layers);
+  }
+
+  #noteDecoding(name: string, cost: DecodingCost): void {
+    const { recipe, splits } = this.inputs;
+    const { languages, evaluate } = recipe;
+    let seconds = this.#decoding(name, cost);
+    if (seconds === 0) return;
+    if (name.startsWith('evaluation-')) {
+      const sentences = splits.test.length * languages.length;
+      seconds += sentences * evaluate.samples * this.#rates.bootstrap;
+    }
+    this.#note(name, cost.start + seconds + this.#loading(name), cost.extrapolated);
   }
 
   /** The model, and audio that no stage before has heard. */

@@ -6,7 +6,7 @@ import { CtcHead, TranslationTask } from '../../train/translation';
 import type { TrainingSettings } from '../recipe-schema';
 import type { Shape } from '../plan-memory';
 import { ProbeFeatures, type Layers, type ProbeModel } from './probe-model';
-import { lineThrough, median, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
+import { lineThrough, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
 import { multiplications, trainingLoad, type Clip } from './workload';
 
 /** Settings of a stage that trains. */
@@ -31,6 +31,9 @@ export interface Step {
 
 /** Elements of parameters with which an optimiser is timed. */
 const optimized = 16e6;
+
+/** A short step is timed so often at the most. */
+const mostTimes = 20;
 
 /** Seconds of the processors that a step takes, and what else a stage takes beside its steps. */
 export interface StepCost {
@@ -151,9 +154,14 @@ async function measure(
   const largest = microBatches[0]!;
   const full = workOf(largest);
   const points: { work: number; seconds: number }[] = [];
-  for (let clips = smallest(largest, probe.isWhole ? 64 : 32); ;) {
-    const seconds = await trainer.time(clips, until);
+  for (let clips = smallest(largest, 32); ;) {
     const work = workOf(clips);
+    let seconds = await trainer.time(clips, until);
+    // More at a time is not slower for each: something else held it up, and it is tried again.
+    const before = points.at(-1);
+    if (before !== undefined && seconds / work > 1.1 * (before.seconds / before.work)) {
+      seconds = Math.min(seconds, await trainer.time(clips, 0));
+    }
     points.push({ work, seconds });
     const next = nextWork(points, full, until - budget.used);
     if (next === undefined) break;
@@ -192,7 +200,7 @@ class Trainer {
   readonly #end: () => void;
   /** What the first run took beside its work: code and kernels that are compiled. */
   start: number = 0;
-  /** The same for the last run, of a shape that came first. */
+  /** The same for the last shape that was tried twice. */
   compiling: number = 0;
 
   constructor(
@@ -245,21 +253,29 @@ class Trainer {
       });
     // Texts and features are made when they are asked for first.
     scope(() => [...task.microBatches(0)]);
-    let seconds = await this.budget.time(run);
-    this.#forgetGradients();
-    this.compiling = 0;
-    if (seconds < until - this.budget.used) {
-      const first = seconds;
-      // What is short is timed again and again: the clock of the processors is coarse.
-      const again: number[] = [];
-      do {
-        again.push(await this.budget.time(run));
-        this.#forgetGradients();
-      } while (again.length < 5 && again.at(-1)! < Math.min(0.1, (until - this.budget.used) / 5));
-      seconds = median(again);
+    // Gradients of several micro-batches are added up: all but the first find some.
+    const addsUp = this.step.microBatches.length > 1;
+    const timed = async (count: number): Promise<number> => {
+      const all = await this.budget.time(() => {
+        for (let i = 0; i < count; i++) {
+          run();
+          if (!addsUp) this.#forgetGradients();
+        }
+      });
+      return all / count;
+    };
+    const first = await timed(1);
+    let seconds = first;
+    const left = (): number => until - this.budget.used;
+    if (first < left()) {
+      seconds = await timed(1);
+      // What is short is done many times, as it is in a stage: now and then there is rubbish to collect.
+      const more = Math.min(mostTimes, Math.floor((0.2 * left()) / seconds));
+      if (more > 2 && seconds < 0.1) seconds = await timed(more);
       this.compiling = Math.max(0, first - seconds);
       this.start ||= this.compiling;
     }
+    this.#forgetGradients();
     return seconds;
   }
 
@@ -276,7 +292,7 @@ class Trainer {
     const { weights, rounding } = this.step.settings;
     const rounds = weights === 'bfloat16' && rounding !== 'nearest';
     let optimizer!: optim.Optimizer;
-    const moments = await this.budget.time(() => {
+    const made = await this.budget.time(() => {
       optimizer = new Optimizer([{ parameters: some, weightDecay: 0 }], {
         roundingSeed: rounds ? 1 : undefined,
       });
@@ -291,8 +307,11 @@ class Trainer {
         for (const parameter of optimizer.parameters)
           backward(parameter.to('float32').mul(1e-3).sum());
       });
-      await this.budget.time(run);
-      return { update: (await this.budget.time(run)) / count, moments: moments / count };
+      // Moments have memory of their own from the first step on, in which they are first written.
+      const first = await this.budget.time(run);
+      const seconds = await this.budget.time(run);
+      const moments = made + Math.max(0, first - seconds);
+      return { update: seconds / count, moments: moments / count };
     } finally {
       this.#forgetGradients();
       optimizer.dispose();

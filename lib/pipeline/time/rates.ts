@@ -8,6 +8,7 @@ import { Processor } from '../../qwen2-audio';
 import { keep, optim, randn, scope, type Tensor } from '../../torch';
 import { saveCheckpoint } from '../../train/checkpoint';
 import { Features } from '../../train/examples';
+import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
 import { spread, type ProbeTexts } from './probe-texts';
 import type { Budget } from './stopwatch';
@@ -26,15 +27,22 @@ export interface Rates {
   bootstrap: number;
 }
 
+/** Bytes of a checkpoint that is written for its time. */
+const [least, most] = [50e6, 300e6];
+
 /** Times a little of each. */
 export async function measureRates(
   inputs: PlanInputs,
+  stages: readonly PlannedStage[],
   { tokenizer }: ProbeTexts,
   budget: Budget,
 ): Promise<Rates> {
   const { corpus, splits, shape } = inputs;
-  // Files of some size: pages that the kernel clears are a part of what writing costs.
-  const numbers = keep(scope(() => randn([4096, 2048])));
+  // Files of the size that is written: pages that the kernel clears are a part of what writing costs, the
+  // more so the more there are.
+  const written = Math.max(...stages.map(({ trained, disk }) => Math.max(12 * trained, disk)));
+  const parameters = Math.min(most, Math.max(least, written)) / 12;
+  const numbers = keep(scope(() => randn([Math.ceil(parameters / 2048), 2048])));
   const few = keep(scope(() => randn([64])));
   const dir = mkdtempSync(join(tmpdir(), 'pare-plan-'));
   try {
@@ -45,9 +53,9 @@ export async function measureRates(
     const pack = (await budget.time(() => scope(() => void quantizeNf4(numbers)))) / count;
     const options = { dir, everySteps: 1, fingerprint: '' };
     const save = async (tensor: Tensor): Promise<number> => {
-      const parameters = new Map([['numbers', tensor]]);
-      const optimizer = new optim.AdamW([{ parameters, weightDecay: 0 }]);
-      const seconds = await budget.time(() => saveCheckpoint(options, parameters, optimizer, 1));
+      const named = new Map([['numbers', tensor]]);
+      const optimizer = new optim.AdamW([{ parameters: named, weightDecay: 0 }]);
+      const seconds = await budget.time(() => saveCheckpoint(options, named, optimizer, 1));
       optimizer.dispose();
       return seconds;
     };

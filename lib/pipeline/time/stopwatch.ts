@@ -1,4 +1,5 @@
 /** Processor time, and a limit to it. */
+import type { Pace } from './pace';
 
 /** Seconds of the processors that this process has taken so far, all threads together. */
 export function processorSeconds(): number {
@@ -6,13 +7,25 @@ export function processorSeconds(): number {
   return (user + system) / 1e6;
 }
 
+/** Seconds of the processors from which on a time is held against the machine's pace. */
+const long = 0.02;
+
+/** Seconds by the clock for which a machine's pace is taken to hold. */
+const holds = 0.1;
+
 /** What a calibration may take of the processors. What is under way cannot be stopped. */
 export class Budget {
   readonly #from: number = processorSeconds();
+  readonly #paces: number[] = [];
+  #lastPace = -Infinity;
   /** Of all that was timed, the best seconds by the clock for a second of the processors. */
   wallPerProcessor: number = 1;
 
-  constructor(readonly seconds: number) {}
+  /** @param pace of the machine; where it is given, times are those of the machine's usual pace */
+  constructor(
+    readonly seconds: number,
+    readonly pace?: Pace,
+  ) {}
 
   get used(): number {
     return processorSeconds() - this.#from;
@@ -23,13 +36,25 @@ export class Budget {
 
   /** Seconds of the processors that something takes. */
   async time(body: () => unknown): Promise<number> {
+    const before = this.#paceNow();
     const [processor, wall] = [processorSeconds(), performance.now()];
     await body();
-    return this.note(processorSeconds() - processor, (performance.now() - wall) / 1000);
+    const seconds = this.#note(processorSeconds() - processor, (performance.now() - wall) / 1000);
+    if (seconds < long || before === undefined) return seconds;
+    const now = (before + this.#paceNow()!) / 2;
+    return (seconds * median(this.#paces)) / now;
   }
 
-  /** Notes a time that was taken elsewhere. */
-  note(processor: number, wall: number): number {
+  #paceNow(): number | undefined {
+    if (this.pace === undefined) return undefined;
+    if (performance.now() / 1000 - this.#lastPace > holds || this.#paces.length === 0) {
+      this.#paces.push(this.pace.now());
+      this.#lastPace = performance.now() / 1000;
+    }
+    return this.#paces.at(-1);
+  }
+
+  #note(processor: number, wall: number): number {
     // What is short says little: the clock of the processors is coarse.
     if (processor > 0.05) {
       this.wallPerProcessor = Math.min(this.wallPerProcessor, wall / processor);

@@ -8,7 +8,7 @@ import type { PlanInputs } from '../plan-inputs';
 import { stateBytes } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
 import type { Rates } from './rates';
-import type { ProbeModel } from './probe-model';
+import type { Layers, ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
 import { stepSeconds, type Settings } from './probe-training';
 import type { Budget } from './stopwatch';
@@ -32,9 +32,72 @@ function newTexts({ output }: Recipe): number {
   }
 }
 
+type Trained = 'teacher' | 'healed' | 'student';
+
+/** What a stage learns, and in how many steps. */
+interface Lessons {
+  settings: Settings & { transcribeRate?: number; ctcSteps?: number };
+  utterances: readonly Utterance[];
+  clips: Clip[];
+  batchSize: number;
+  steps: number;
+  microBatchesOf(all: readonly Clip[]): Clip[][];
+  layers: Layers;
+  /** Multiplications of a forward pass. */
+  costOf(all: readonly Clip[]): number;
+  /** A batch that stands for all, and the mean of all by it. */
+  typical: { indices: number[]; mean: number };
+}
+
+function lessonsOf(name: Trained, inputs: PlanInputs, texts: ProbeTexts): Lessons {
+  const { recipe, shape, splits } = inputs;
+  const { teacher, heal, distill, languages, importance, seed } = recipe;
+  const settings: Lessons['settings'] =
+    name === 'teacher' ? teacher.train! : name === 'healed' ? heal! : distill!;
+  const utterances = name === 'student' ? [...splits.train, ...inputs.extra] : splits.train;
+  const share = newTexts(recipe);
+  const learnsTexts = name === 'student' || (name === 'healed' && heal!.teacherTexts);
+  const window = 2 * shape.audio.maxSourcePositions;
+  const clips = utterances.map((utterance, i) =>
+    clipOf(utterance, i, {
+      ...{ window, languages, texts },
+      transcripts: name === 'teacher' ? (settings.transcribeRate ?? 0) : 0,
+      again: learnsTexts && i < splits.train.length ? share : 0,
+    }),
+  );
+  const layers = {
+    encoder: shape.audio.encoderLayers,
+    decoder: shape.text.numHiddenLayers - (name === 'teacher' ? 0 : (importance?.remove ?? 0)),
+    vocabulary: shape.text.vocabSize,
+  };
+  const batchSize = Math.min(settings.batchSize, clips.length);
+  const microBatchesOf = (all: readonly Clip[]): Clip[][] => {
+    const size = settings.microBatchSize ?? settings.batchSize;
+    return Array.from({ length: Math.ceil(all.length / size) }, (_, i) =>
+      all.slice(i * size, (i + 1) * size),
+    );
+  };
+  const costOf = (all: readonly Clip[]): number =>
+    microBatchesOf(all).reduce(
+      (sum, micro) => sum + multiplications(shape, trainingLoad(micro, window), layers),
+      0,
+    );
+  const typical = typicalBatch(clips, batchSize, settings.seed ?? seed, costOf);
+  const steps = trainingSteps(settings, Math.ceil(clips.length / batchSize));
+  return {
+    ...{ settings, utterances, clips, batchSize, steps, microBatchesOf, layers, costOf, typical },
+  };
+}
+
+/** Multiplications of a stage that trains: backward has twice as many as forward. */
+export function trainingWork(name: Trained, inputs: PlanInputs, texts: ProbeTexts): number {
+  const { clips, steps, costOf, typical } = lessonsOf(name, inputs, texts);
+  return 3 * steps * typical.mean * costOf(typical.indices.map((i) => clips[i]!));
+}
+
 /** Seconds of the processors that a stage takes, saves and audio included. */
 export async function trainingSeconds(
-  name: 'teacher' | 'healed' | 'student',
+  name: Trained,
   {
     inputs,
     stage,
@@ -52,60 +115,30 @@ export async function trainingSeconds(
   budget: Budget,
 ): Promise<{ seconds: number; extrapolated: number }> {
   const { recipe, shape, splits } = inputs;
-  const { teacher, heal, distill, languages, importance, seed } = recipe;
-  const settings: Settings & { transcribeRate?: number; ctcSteps?: number } =
-    name === 'teacher' ? teacher.train! : name === 'healed' ? heal! : distill!;
-  const utterances = name === 'student' ? [...splits.train, ...inputs.extra] : splits.train;
-  const share = newTexts(recipe);
-  const learnsTexts = name === 'student' || (name === 'healed' && heal!.teacherTexts);
-  const clips = utterances.map((utterance, i) =>
-    clipOf(utterance, i, {
-      window: 2 * shape.audio.maxSourcePositions,
-      languages,
-      texts,
-      transcripts: name === 'teacher' ? (settings.transcribeRate ?? 0) : 0,
-      again: learnsTexts && i < splits.train.length ? share : 0,
-    }),
-  );
-  const layers = {
-    encoder: shape.audio.encoderLayers,
-    decoder: shape.text.numHiddenLayers - (name === 'teacher' ? 0 : (importance?.remove ?? 0)),
-    vocabulary: shape.text.vocabSize,
-  };
+  const { teacher, languages, seed } = recipe;
+  const lessons = lessonsOf(name, inputs, texts);
+  const { settings, utterances, clips, batchSize, steps, microBatchesOf, layers, typical } =
+    lessons;
   const window = 2 * shape.audio.maxSourcePositions;
-  const batchSize = Math.min(settings.batchSize, clips.length);
-  const microBatchesOf = (all: readonly Clip[]): Clip[][] => {
-    const size = settings.microBatchSize ?? settings.batchSize;
-    return Array.from({ length: Math.ceil(all.length / size) }, (_, i) =>
-      all.slice(i * size, (i + 1) * size),
-    );
-  };
-  const costOf = (all: readonly Clip[]): number =>
-    microBatchesOf(all).reduce(
-      (sum, micro) => sum + multiplications(shape, trainingLoad(micro, window), layers),
-      0,
-    );
-  const typical = typicalBatch(clips, batchSize, settings.seed ?? seed, costOf);
   const microBatches = microBatchesOf(typical.indices.map((i) => clips[i]!));
   const { trained } = stage;
   const step = { shape, layers, microBatches, trained, languages, settings };
-  const count = trainingSteps(settings, Math.ceil(clips.length / batchSize));
-  const ctcSteps = Math.min(count, settings.ctcWeight ? (settings.ctcSteps ?? 0) : 0);
+  const ctcSteps = Math.min(steps, settings.ctcWeight ? (settings.ctcSteps ?? 0) : 0);
   const part = ctcSteps > 0 ? allowance / 2 : allowance;
   const alone =
     ctcSteps > 0 ? await stepSeconds(probe, { ...step, ctcOnly: true }, part, budget) : undefined;
   const cost = await stepSeconds(probe, step, part, budget);
-  const shapes = shapesIn(clips, batchSize, count, settings.seed ?? seed, (batch) =>
+  const shapes = shapesIn(clips, batchSize, steps, settings.seed ?? seed, (batch) =>
     microBatchesOf(batch).map((micro) => trainingLoad(micro, window)),
   );
-  const saves = Math.ceil(count / settings.saveEvery);
+  const saves = Math.ceil(steps / settings.saveEvery);
   const heard = utterances.reduce((sum, { seconds: one }) => sum + one, 0);
   const isFirst = name === 'teacher' || (teacher.train === undefined && name === 'healed');
   const again = name === 'student' ? inputs.extra.reduce((sum, u) => sum + u.seconds, 0) : 0;
   return {
     seconds:
       cost.start +
-      typical.mean * ((count - ctcSteps) * cost.seconds + ctcSteps * (alone?.seconds ?? 0)) +
+      typical.mean * ((steps - ctcSteps) * cost.seconds + ctcSteps * (alone?.seconds ?? 0)) +
       // The first one is in what the start takes.
       (shapes - 1) * cost.shape +
       saves * trained * stateBytes(settings) * rates.write +
