@@ -214,7 +214,7 @@ describe.each(paths)('%s', (path) => {
               x.detach().toArray(),
               (k, n) => weight[n * inFeatures + k]!,
               bias.toArray(),
-              batch > 2 ? rounding : 0,
+              rounding,
             );
             const back = error(
               x.grad!,
