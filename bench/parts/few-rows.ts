@@ -281,12 +281,11 @@ print(
     'rows: 75 % of the read bandwidth measured in the same run, 3.5 times libtorch’s bfloat16 product ' +
     'of the decoded matrix; for more, panel by panel: 90 % of libtorch’s speed on a decoded matrix; ' +
     'decoding at the speed of writing.',
-  '- Above about 43 GB/s at one row the cores’ decoding is the limit, not the memory: each code costs ' +
-    'a shift, a permutation and a product.\n' +
-    '- Four and eight rows multiply in bfloat16 with the weights rounded to it (`avx512bf16`); on ' +
-    'a Zen 5, which begins two products a cycle, those of eight rows take 1.8 times as long as the ' +
-    'memory would, on a Zen 4 twice that (see “Where few rows of bfloat16 end”).\n' +
-    '- AVX2 has no permutation of 16 floats; its decoding is the limit at one row already.\n' +
+  '- `avx512bf16` multiplies in bfloat16 with the weights rounded to it. From four rows on its sums, not ' +
+    'the memory, are the limit: on a Zen 5, which begins two products a cycle, those of eight rows take ' +
+    '1.8 times as long as the memory would, on a Zen 4 twice that (see “Where few rows of bfloat16 ' +
+    'end”, for AVX2 and float32, too).\n' +
+    '- The memory is read as libtorch allocates it, in pages of 4 KB; packed weights have large ones.\n' +
     '- Decoding through the API writes fresh pages, which the kernel clears first: half of the time.',
   `${machine(`libtorch ${torchVersion()}`, `Node ${process.versions.node}`)}; ${rounds} rounds`,
 );
