@@ -14,9 +14,11 @@ import {
   memory,
   nn,
   noGrad,
+  numThreads,
   ones,
   randn,
   scope,
+  setNumThreads,
   type Tensor,
 } from '../../lib/torch';
 import { float32, relativeError, sha256, valuesTensor, vectors } from './vectors';
@@ -106,6 +108,28 @@ describe('against the dense product of the decoded weight', () => {
       expect(inference.requiresGrad).toBe(false);
       expect(sha256(inference)).toBe(sha256(y.detach()));
     });
+  });
+
+  // Three tiles: for each thread its own, or shared where the threads are more.
+  test.each([1, 2, 3, 4])('[1100, 1000] by %d threads', (threads) => {
+    const before = numThreads();
+    setNumThreads(threads);
+    try {
+      scope(() => {
+        const generator = new Generator(6);
+        const { packed, quantState } = quantizeNf4(randn([1100, 1000], { generator }));
+        const dense = dequantizeNf4(packed, quantState);
+        const x = randn([33, 1000], { generator });
+        x.requiresGrad = true;
+        const gradient = randn([33, 1100], { generator });
+        const y = matmul4bit(x, packed, quantState);
+        expect(relativeError(y, F.linear(x.detach(), dense).toArray())).toBeLessThan(3e-6);
+        backward(y, gradient);
+        expect(relativeError(x.grad!, gradient.matmul(dense).toArray())).toBeLessThan(3e-6);
+      });
+    } finally {
+      setNumThreads(before);
+    }
   });
 
   // In bfloat16, where the processor multiplies that: columns beyond the last whole strip, rows whose

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { planRecipe } from '../../lib/pipeline';
 import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
 import { Shares } from '../../lib/pipeline/time/shares';
-import { lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
+import { Budget, lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
 import { promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/time/workload';
 import { getRngState, memory } from '../../lib/torch';
 import { settle } from '../qwen2-audio/tiny-model';
@@ -76,6 +76,24 @@ describe('lines', () => {
     expect(nextWork(points, 1000, 1)).toBeUndefined();
     expect(nextWork([{ work: 99.5, seconds: 1 }], 100, 50)).toBeUndefined();
   });
+});
+
+test('what is timed while the machine is slow is set right by work that is always the same', async () => {
+  let clock = 0;
+  let slowness = 1;
+  jest.spyOn(process, 'cpuUsage').mockImplementation(() => ({ user: clock * 1e6, system: 0 }));
+  jest.spyOn(performance, 'now').mockImplementation(() => clock * 1e3);
+  const budget = new Budget(100, { now: () => slowness });
+  const oneSecond = (): void => void (clock += slowness);
+  expect(await budget.time(oneSecond)).toBeCloseTo(1, 9);
+  expect(await budget.time(oneSecond)).toBeCloseTo(1, 9);
+  slowness = 2;
+  // Known to be slow at its end alone.
+  expect(await budget.time(oneSecond)).toBeCloseTo(2 / 1.5, 9);
+  expect(await budget.time(oneSecond)).toBeCloseTo(1, 9);
+  // What was used of the budget is what it took.
+  expect(budget.used).toBeCloseTo(6, 9);
+  jest.restoreAllMocks();
 });
 
 test('of the time that is left a trial has its part by the root of its work, at least a twentieth', () => {
