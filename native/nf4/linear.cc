@@ -41,7 +41,7 @@ static int64_t roundDown(int64_t size) { return size < 64 ? size : size - size %
 
 // Calls body(tiles, at) for every tile of `step` rows or columns of `size`. On a CPU each thread decodes
 // and multiplies tiles of its own: shared ones have lines of memory that belong now to one core, now to
-// another. Where two cores have no cache in common a product took 2.7 times as long.
+// another, by which a product took 2.7 times as long for seconds at a time (see bench/notes.md).
 template <typename MakeTiles, typename Body>
 static void overTiles(const Weight& weight, int64_t size, int64_t step, MakeTiles make, Body body) {
   const auto run = [&](int64_t begin, int64_t end) {
