@@ -5,7 +5,7 @@ import type { Shape } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
 import type { DecodingCost } from './probe-decoding';
 import type { ProbeTexts } from './probe-texts';
-import { multiplications, promptLoad } from './workload';
+import { encodeWork, multiplications, promptWork } from './workload';
 
 /** What is known of the corpus. */
 export interface Heard {
@@ -48,21 +48,13 @@ const sumOf = <T>(all: readonly T[], of: (one: T) => number): number =>
 
 /** Multiplications in place of seconds. */
 export function decodingWork({ recipe, shape }: Heard): DecodingCost {
-  const window = 2 * shape.audio.maxSourcePositions;
-  const none = { encoder: 0, decoder: 0, vocabulary: 0 };
   const { vocabSize: vocabulary } = shape.text;
   const { batchSize: rows } = recipe.generation;
   const token = { positions: 0, window: 0, tokens: rows, targets: rows };
   return {
-    encode(frames) {
-      const load = { ...promptLoad(frames, window), tokens: 0, targets: 0 };
-      return multiplications(shape, load, { ...none, encoder: shape.audio.encoderLayers });
-    },
-    prompt(frames, decoder) {
-      const load = { ...promptLoad(frames, window), positions: 0 };
-      return multiplications(shape, load, { ...none, decoder, vocabulary });
-    },
-    token: (decoder) => multiplications(shape, token, { ...none, decoder, vocabulary }),
+    encode: (frames) => encodeWork(shape, frames, shape.audio.encoderLayers),
+    prompt: (frames, decoder) => promptWork(shape, frames, { decoder, vocabulary }),
+    token: (decoder) => multiplications(shape, token, { encoder: 0, decoder, vocabulary }),
     ...{ start: 0, shape: 0, extrapolated: 1 },
   };
 }
@@ -95,7 +87,7 @@ export function searchSeconds(
 ): number {
   const { remove, criterion, protectedLayers } = importance!;
   const open = candidateLayers(layers, protectedLayers);
-  const middle = open.reduce((sum, layer) => sum + layer, 0) / open.length;
+  const middle = sumOf(open, (layer) => layer) / open.length;
   const last = Math.max(...open);
   return sumOf(batchesOf(heard, dev, languages), ({ frames, tokens }) => {
     const encoded = cost.encode(frames);

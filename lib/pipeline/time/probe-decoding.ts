@@ -6,7 +6,7 @@ import { Generator } from '../../torch';
 import type { Shape } from '../plan-memory';
 import { ProbeFeatures, type Layers, type ProbeModel } from './probe-model';
 import { lineThrough, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
-import { multiplications, promptLoad } from './workload';
+import { encodeWork, promptWork } from './workload';
 
 /** What of a batch takes how long, in seconds of the processors. */
 export interface DecodingCost {
@@ -146,19 +146,13 @@ class DecodingTimer {
     this.#adapter.dispose();
   }
 
-  get #window(): number {
-    return 2 * this.trial.shape.audio.maxSourcePositions;
-  }
-
   #encodeWork(of: readonly number[], encoder: number): number {
-    const load = { ...promptLoad(of, this.#window), tokens: 0, targets: 0 };
-    return multiplications(this.trial.shape, load, { encoder, decoder: 0, vocabulary: 0 });
+    return encodeWork(this.trial.shape, of, encoder);
   }
 
   #promptWork(of: readonly number[], decoder: number): number {
-    const load = { ...promptLoad(of, this.#window), positions: 0 };
     const { vocabulary } = this.probe.layers;
-    return multiplications(this.trial.shape, load, { encoder: 0, decoder, vocabulary });
+    return promptWork(this.trial.shape, of, { decoder, vocabulary });
   }
 
   async #run(frames: readonly number[]): Promise<Parts> {

@@ -73,6 +73,22 @@ export function multiplications(
   );
 }
 
+/** Multiplications of a batch's audio through so many encoder layers. */
+export function encodeWork(shape: Shape, frames: readonly number[], encoder: number): number {
+  const load = { ...promptLoad(frames, 2 * shape.audio.maxSourcePositions), tokens: 0, targets: 0 };
+  return multiplications(shape, load, { encoder, decoder: 0, vocabulary: 0 });
+}
+
+/** Multiplications of a batch's prompts through so many decoder layers, and of the first token. */
+export function promptWork(
+  shape: Shape,
+  frames: readonly number[],
+  layers: { decoder: number; vocabulary: number },
+): number {
+  const load = { ...promptLoad(frames, 2 * shape.audio.maxSourcePositions), positions: 0 };
+  return multiplications(shape, load, { encoder: 0, ...layers });
+}
+
 /** The numbers of a batch that stands for all of an epoch, and its share of their mean. */
 export function typicalBatch(
   clips: readonly Clip[],
