@@ -9,6 +9,7 @@ static napi_value init(napi_env env, napi_value exports) {
       env, state, [](napi_env, void* data, void*) { delete static_cast<pare::State*>(data); },
       nullptr);
   pare::Registry registry(env, exports, state);
+  pare::registerMemory(registry);
   pare::registerTensor(registry);
   pare::registerAutograd(registry);
   pare::registerWarnings(registry);

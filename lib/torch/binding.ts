@@ -39,6 +39,8 @@ export interface Binding {
   releaseOne(id: Id): Result<true>;
   handles(): number;
   bytes(): number;
+  emptyCache(): Result<true>;
+  blocks(): Result<[used: number, mapped: number]>;
   fromBytes(data: ArrayBufferView, dtype: number, shape: readonly number[]): Result<Id>;
   copyOut(a: Id, target: ArrayBufferView): Result<true>;
   item(a: Id): Result<number>;

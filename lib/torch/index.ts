@@ -12,6 +12,7 @@ export { dtypes, dtypeSize, type DType } from './dtype';
 export { TorchError } from './binding';
 export { TorchWarning } from './warnings';
 export { Tensor, type TypedArray } from './tensor';
+export { emptyCache, memoryStats } from './memory';
 export { keep, memory, scope, ScopeError, type TensorOwner } from './scope';
 export {
   autocast,

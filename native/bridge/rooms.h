@@ -5,6 +5,7 @@
 
 namespace pare {
 
+void registerMemory(Registry& registry);
 void registerTensor(Registry& registry);
 void registerAutograd(Registry& registry);
 void registerWarnings(Registry& registry);

@@ -73,7 +73,8 @@ static void forwardByTiles(const Tensor& x, const Weight& weight, int64_t outFea
         const int64_t count = std::min(rows, outFeatures - row);
         const Tensor tile = tiles.get(row, count, 0, inFeatures);
         matmulInto(out.narrow(1, row, count), x, tile.t(),
-                   bias ? std::optional(bias->narrow(0, row, count)) : std::nullopt);
+                   bias ? std::optional(bias->narrow(0, row, count)) : std::nullopt,
+                   x.numel() * outFeatures);
       });
 }
 
@@ -87,7 +88,8 @@ static void backwardByTiles(const Tensor& gradOutput, const Weight& weight, int6
       [&](Tiles& tiles, int64_t column) {
         const int64_t count = std::min(columns, inFeatures - column);
         matmulInto(out.narrow(1, column, count), gradOutput,
-                   tiles.get(0, outFeatures, column, count), std::nullopt);
+                   tiles.get(0, outFeatures, column, count), std::nullopt,
+                   gradOutput.numel() * inFeatures);
       });
 }
 

@@ -3,7 +3,6 @@
 
 #include "../ops/dynamic_map.h"
 #include "backend.h"
-#include "large_pages.h"
 
 namespace pare::nf4 {
 
@@ -67,9 +66,7 @@ Scales Weight::scales() const {
 }
 
 Tensor emptyPacked(int64_t count, const at::Device& device) {
-  Tensor packed = at::empty({(count + 1) / 2, 1}, at::TensorOptions(at::kByte).device(device));
-  if (device.is_cpu()) askForLargePages(packed.mutable_data_ptr(), packed.nbytes());
-  return packed;
+  return at::empty({(count + 1) / 2, 1}, at::TensorOptions(at::kByte).device(device));
 }
 
 std::tuple<Tensor, Tensor> quantize(const Tensor& values, int64_t blockSize) {

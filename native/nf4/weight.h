@@ -25,7 +25,7 @@ struct Weight {
   Scales scales() const;
 };
 
-// uint8 [(count + 1) / 2, 1] for `count` values, not yet written; in large pages where there are.
+// uint8 [(count + 1) / 2, 1] for `count` values, not yet written.
 at::Tensor emptyPacked(int64_t count, const at::Device& device);
 
 // (packed uint8 [(n + 1) / 2, 1], absmax float32 [blocks]) of a float32, bfloat16 or float16 tensor.

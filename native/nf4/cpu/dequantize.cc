@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "../large_pages.h"
 #include "kernels.h"
 
 namespace pare::nf4::cpu {
@@ -14,9 +13,6 @@ void dequantize(const uint8_t* packed, const Scales& scales, int64_t blockSize, 
                 int64_t count, void* values, Float type) {
   const Path& kernels = path();
   auto* bytes = static_cast<uint8_t*>(values);
-  // A result that the allocator has just mapped costs a fault a page: four times as long as the
-  // decoding where pages have 4 KB. Memory that is touched already stays as it is.
-  askForLargePages(bytes, count * sizeOf(type));
   at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
     kernels.dequantize(packed, scales, blockSize, first + begin, end - begin,
                        bytes + begin * sizeOf(type), type);

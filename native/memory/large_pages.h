@@ -1,5 +1,5 @@
-// Large pages for weights that are read whole for every token, and for what is decoded at once: fewer
-// entries of the processor's page table to look up, and fewer pages to be given.
+// Large pages for large blocks: fewer faults when they are first touched, and fewer entries of the
+// processor's page table to look up.
 #pragma once
 
 #include <cstddef>
@@ -9,17 +9,18 @@
 #include <sys/mman.h>
 #endif
 
-namespace pare::nf4 {
+namespace pare {
+
+constexpr size_t kLargePage = 2 << 20;
 
 // Asks the kernel for large pages where `bytes` from `data` on hold whole ones; nothing is taken
 // beside them. A kernel that has none for programs leaves all as it was.
 inline void askForLargePages(void* data, size_t bytes) {
 #ifdef __linux__
-  constexpr uintptr_t kLargePage = 2 << 20;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kLargePage - 1) & ~(kLargePage - 1);
   const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kLargePage - 1);
   if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 
-}  // namespace pare::nf4
+}  // namespace pare
