@@ -8,6 +8,7 @@ import { parseConfig, planCheckpoint, readConfig } from '../qwen2-audio';
 import { checkLayers } from './check-layers';
 import { corpusSource } from './corpus-source';
 import { readExtraCorpora } from './extra-corpora';
+import { usualBytes } from './lessons';
 import type { Shape } from './plan-memory';
 import { RecipeError } from './recipe';
 import type { Recipe } from './recipe-schema';
@@ -16,7 +17,6 @@ import type { Recipe } from './recipe-schema';
 export interface Lengths {
   /** Seconds of the longest utterance of each split. */
   longest: number;
-  targetTokens: number;
   utterances: number;
   /** Of the dev split, which a search keeps encoded. */
   devSeconds: number;
@@ -27,8 +27,9 @@ export interface Lengths {
   extra?: number;
 }
 
-/** Utterances of a split for which times are given where there is no corpus. */
+/** Utterances of a split for which a plan is made where there is no corpus, and tokens of each text. */
 const assumedUtterances = 100;
+const assumedTokens = 60;
 
 /** What a plan is made from; the same recipe with other settings needs no other. */
 export interface PlanInputs {
@@ -130,7 +131,7 @@ function lengthOf(utterances: readonly Utterance[]): number {
 /** Lengths of the corpus, from its manifests; what is not known is told in `assumed`. */
 async function lengthsOf(
   { corpus, languages }: Recipe,
-  { audio }: Shape,
+  { audio, text: { vocabSize } }: Shape,
   assumed: string[],
 ): Promise<Pick<PlanInputs, 'lengths' | 'corpus' | 'splits'>> {
   const window = (2 * audio.maxSourcePositions) / 100;
@@ -138,14 +139,14 @@ async function lengthsOf(
   if (opened === undefined) {
     const dir = corpus.hub ?? corpusSource(corpus).path;
     const none = { devSeconds: 0, devUtterances: 0, seconds: 0 };
-    const lengths = { longest: window, targetTokens: 60, utterances: 0, ...none };
+    const lengths = { longest: window, utterances: 0, ...none };
     assumed.push(
-      `${dir} is not there: utterances of ${window} s with ${lengths.targetTokens} tokens each ` +
+      `${dir} is not there: utterances of ${window} s with ${assumedTokens} tokens each ` +
         `are planned for, ${assumedUtterances} a split for times, and no features in memory`,
     );
     const splitOf = (name: string): Utterance[] =>
       Array.from({ length: assumedUtterances }, (_, i) => {
-        const text = '1'.repeat(3 * lengths.targetTokens);
+        const text = '1'.repeat(usualBytes(vocabSize) * assumedTokens);
         const translations = Object.fromEntries(languages.map((language) => [language, text]));
         return { id: `${name} ${i}`, audio: '', seconds: window, text, translations };
       });
@@ -153,23 +154,16 @@ async function lengthsOf(
   }
   const splits: Utterance[][] = [];
   for (const name of splitNames(corpus)) splits.push(await opened.read(name));
-  const all = splits.flat();
-  const most = (of: (utterance: Utterance) => number): number => Math.max(...all.map(of));
-  // Byte-level BPE: some three bytes a token.
-  const bytes = most((u) =>
-    Math.max(...languages.map((l) => Buffer.byteLength(u.translations[l]!))),
-  );
   const [train, dev, ...tests] = splits as [Utterance[], Utterance[], ...Utterance[][]];
   const lengths = {
     longest: Math.min(
       window,
-      most(({ seconds }) => seconds),
+      splits.flat().reduce((most, { seconds }) => Math.max(most, seconds), 0),
     ),
-    targetTokens: Math.ceil(bytes / 3),
     utterances: train.length,
     devSeconds: lengthOf(dev),
     devUtterances: dev.length,
-    seconds: lengthOf(all),
+    seconds: lengthOf(splits.flat()),
   };
   return { lengths, corpus: opened, splits: { train, dev, test: tests.flat() } };
 }

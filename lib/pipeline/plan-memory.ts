@@ -1,11 +1,12 @@
 /**
  * Memory of a step in bytes, counted from shapes. What is kept for backward is what the modules of
- * `qwen2-audio` keep; allocators and short-lived results of single operations are not counted.
+ * `qwen2-audio` keep; short-lived results of single operations are not counted.
  */
 import type { Qwen2AudioConfig } from '../qwen2-audio';
 import { logicalParameters } from '../qwen2-audio/logical-parameters';
 import { dtypeSize } from '../torch/dtype';
 import { momentBytes, type OptimizerName, type WeightDtype } from '../train/optimizers';
+import type { Load } from './workload';
 
 export type Shape = Pick<Qwen2AudioConfig, 'audio' | 'text'>;
 
@@ -68,11 +69,11 @@ export interface Packing {
  * training there are more.
  */
 export const programBytes = {
-  copying: 225e6,
-  decoding: 275e6,
-  decodingAdapted: 300e6,
-  decodingMuch: 325e6,
-  training: 360e6,
+  copying: 220e6,
+  decoding: 245e6,
+  decodingAdapted: 265e6,
+  decodingMuch: 280e6,
+  training: 305e6,
 } as const;
 
 /** Bytes that a tokenizer takes for each of its tokens, measured with 20,000. */
@@ -151,17 +152,6 @@ export class ModelCost {
   }
 }
 
-export interface TrainingRows {
-  /** Of a micro-batch. */
-  clips: number;
-  /** Of the longest clip, in the encoder. */
-  positions: number;
-  /** Of a clip, in the decoder. */
-  tokens: number;
-  /** Of a clip, to be learnt. */
-  targets: number;
-}
-
 /** Logits that are held at once, whatever the batch: `chunkSizeOf` in torch/chunked-loss. */
 const logitsAtOnce = 2 ** 23;
 
@@ -196,12 +186,12 @@ export function stateBytes({
 
 export function trainingMemory(
   model: ModelCost,
-  { clips, positions, tokens, targets }: TrainingRows,
+  load: Load,
   settings: {
     trained: number;
     optimizer?: OptimizerName;
     lora: boolean;
-    /** Steps have several micro-batches. */
+    /** Steps have several micro-batches, whose gradients are summed. */
     accumulates?: boolean;
     weights?: WeightDtype;
     bf16?: boolean;
@@ -213,32 +203,34 @@ export function trainingMemory(
   const { weights = 'float32' } = settings;
   const each = dtypeSize[weights];
   const { audio, text } = shape;
-  const decoded = clips * tokens;
-  const heard = clips * positions;
+  const { tokens, positions } = load;
   const decoderLayer = decoderLayerNumbers(shape, settings.onGpu);
   const encoderLayer = encoderLayerNumbers(shape);
   // In backward, a layer's activations have gradients of their own size; with checkpointing they are
   // also made again.
-  const layer = Math.max(decoded * decoderLayer, heard * encoderLayer);
+  const layer = Math.max(tokens * decoderLayer, positions * encoderLayer);
   const kept = settings.checkpointing
-    ? text.numHiddenLayers * decoded * text.hiddenSize +
-      audio.encoderLayers * heard * audio.dModel +
+    ? text.numHiddenLayers * tokens * text.hiddenSize +
+      audio.encoderLayers * positions * audio.dModel +
       layer
-    : text.numHiddenLayers * decoded * decoderLayer + audio.encoderLayers * heard * encoderLayer;
+    : text.numHiddenLayers * tokens * decoderLayer + audio.encoderLayers * positions * encoderLayer;
   // Both convolutions, on twice as many frames, before and behind GELU.
-  const convolutions = heard * audio.dModel * 6;
+  const convolutions = positions * audio.dModel * 6;
   // With autocast a copy of each matrix in bfloat16 is kept for backward.
   const casts = settings.bf16 && weights === 'float32';
   const copies = casts && !settings.lora && !settings.checkpointing ? 2 * model.parameters : 0;
-  const logits = Math.min(clips * targets * text.vocabSize, logitsAtOnce);
+  const logits = Math.min(load.targets * text.vocabSize, logitsAtOnce);
   const { trained, optimizer = 'adamw' } = settings;
+  // Adapters are float32, and so are sums over micro-batches.
+  const gradients = (settings.lora || settings.accumulates ? 4 : each) * trained;
+  // Where no sums wait for them, gradients take the place of what backward is done with.
+  const replaced = settings.accumulates ? 0 : Math.min(gradients, each * (kept - layer));
   return {
     program: model.programBytes('training'),
     weights: model.bytesInMemory(weights) + (settings.lora ? 4 * trained : 0),
-    // Adapters are float32, and so are sums over micro-batches.
-    gradients: (settings.lora || settings.accumulates ? 4 : each) * trained,
+    gradients,
     optimizer: momentBytes[optimizer] * trained,
-    activations: each * (kept + layer + convolutions) + copies,
+    activations: each * (kept + layer + convolutions) - replaced + copies,
     // In float32: logits, their softmax, and the gradient; what lm_head learns until backward.
     logits: 3 * 4 * logits + (settings.lora ? 0 : 4 * text.vocabSize * text.hiddenSize),
   };

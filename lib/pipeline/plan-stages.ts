@@ -3,6 +3,7 @@ import { candidateCount, checkRemoval, defaultPromptBytes, trainingSteps } from 
 import { isCuda } from '../torch/device';
 import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
+import { clipsOf, type Trained } from './lessons';
 import type { PlannedStage } from './plan';
 import type { Lengths, PlanInputs } from './plan-inputs';
 import {
@@ -18,14 +19,15 @@ import {
   type Shape,
 } from './plan-memory';
 import type { Recipe, TrainingSettings } from './recipe-schema';
+import { largestLoad } from './workload';
 
 /** Tokens of a prompt beside the audio. */
 const promptTokens = promptParts.before + promptParts.behind;
 
 /** The stages of a recipe, as a plan has them but for what they took. */
-export function stagesOf({ recipe, shape, lengths, device }: PlanInputs): PlannedStage[] {
-  const onGpu = isCuda(device);
-  return new Planner(recipe, shape, lengths, onGpu).stages().map((stage) => {
+export function stagesOf(inputs: PlanInputs): PlannedStage[] {
+  const onGpu = isCuda(inputs.device);
+  return new Planner(inputs, onGpu).stages().map((stage) => {
     // These go from file to file.
     if (!onGpu || stage.name === 'pruned' || stage.name === 'quantized') {
       return { ...stage, peak: sumOf(stage.memory) };
@@ -52,13 +54,18 @@ class Planner {
   /** Features of all that is heard, as far as they are kept: float32, 100 frames a second. */
   readonly #features: number;
 
+  readonly recipe: Recipe;
+  readonly shape: Shape;
+  readonly lengths: Lengths;
+
   constructor(
-    readonly recipe: Recipe,
-    readonly shape: Shape,
-    readonly lengths: Lengths,
+    readonly inputs: PlanInputs,
     readonly onGpu: boolean,
   ) {
-    const all = lengths.seconds * 100 * shape.audio.numMelBins * 4;
+    this.recipe = inputs.recipe;
+    this.shape = inputs.shape;
+    this.lengths = inputs.lengths;
+    const all = this.lengths.seconds * 100 * this.shape.audio.numMelBins * 4;
     this.#features = Math.min(all, keptFeatures);
   }
 
@@ -100,7 +107,7 @@ class Planner {
   }
 
   #training(
-    name: string,
+    name: Trained,
     model: ModelCost,
     settings: TrainingSettings,
     lora?: { r: number },
@@ -108,20 +115,19 @@ class Planner {
     const { microBatchSize, batchSize } = settings;
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
     const { weights = 'float32' } = settings;
-    const { longest, targetTokens } = this.lengths;
     const utterances =
       this.lengths.utterances + (name === 'student' ? (this.lengths.extra ?? 0) : 0);
-    const targets = this.recipe.languages.length;
-    const rows = {
-      positions: this.#positions,
-      clips: Math.min(microBatchSize ?? batchSize, utterances || Infinity),
-      // An utterance's prompts and answers share a row; only the audio and the head of it are once.
-      tokens: Math.ceil(longest * 25) + targets * (promptTokens / 2 + targetTokens) + promptTokens,
-      targets: targets * targetTokens,
-    };
-    const memory = trainingMemory(model, rows, {
+    const window = 2 * this.shape.audio.maxSourcePositions;
+    const atOnce = microBatchSize ?? batchSize;
+    const known = clipsOf(name, this.inputs);
+    // Those of a corpus that is not there are all alike, and fewer than some batches have.
+    const clips =
+      this.lengths.utterances > 0
+        ? known
+        : Array.from({ length: batchSize }, (_, i) => known[i % known.length]!);
+    const memory = trainingMemory(model, largestLoad(clips, atOnce, window), {
       ...{ trained, optimizer: settings.optimizer, lora: lora !== undefined, weights },
-      ...{ accumulates: rows.clips < batchSize, bf16: settings.bf16 },
+      ...{ accumulates: Math.min(atOnce, clips.length) < batchSize, bf16: settings.bf16 },
       ...{ checkpointing: settings.gradientCheckpointing, onGpu: this.onGpu },
     });
     const isKnown = settings.steps !== undefined || utterances > 0;

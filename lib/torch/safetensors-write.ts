@@ -8,8 +8,12 @@ import { Tensor } from './tensor';
 export interface TensorSource {
   dtype: DType;
   shape: readonly number[];
-  /** Appends the elements' bytes in row-major order, in chunks of any size. */
-  write(append: (chunk: Uint8Array) => void): void;
+  /**
+   * Appends the elements' bytes in row-major order, in chunks of any size.
+   * @param scratch 8 MB for chunks, which are written before `append` returns: thousands of arrays of
+   * their own are garbage that is collected late
+   */
+  write(append: (chunk: Uint8Array) => void, scratch: Uint8Array): void;
 }
 
 const chunkBytes = 1 << 23;
@@ -42,6 +46,7 @@ export function writeSafetensors(
     }
     seen.add(name);
   }
+  const scratch = new Uint8Array(chunkBytes);
   writeFileAtomicStream(path, (append) => {
     append(formatHeader(metadata, entries, headerLength));
     for (const [name, { bytes, source }] of entries) {
@@ -49,7 +54,7 @@ export function writeSafetensors(
       source.write((chunk) => {
         written += chunk.byteLength;
         if (written <= bytes) append(chunk);
-      });
+      }, scratch);
       if (written !== bytes) {
         throw new SafetensorsError(
           `cannot write ${path}: tensor ${name} gave ${written} bytes, its shape needs ${bytes}`,
@@ -64,15 +69,16 @@ export function sourceOf(tensor: Tensor, dtype: DType = tensor.dtype): TensorSou
   return {
     dtype,
     shape: tensor.shape,
-    write(append) {
-      const rows = Math.max(1, Math.floor(chunkBytes / dtypeSize[tensor.dtype]));
+    write(append, scratch) {
+      const sizes = [tensor.dtype, dtype].map((one) => dtypeSize[one]);
+      const rows = Math.floor(scratch.byteLength / Math.max(...sizes));
       scope(() => {
         const flat = tensor.detach().reshape([-1]);
         for (let at = 0; at < flat.numel; at += rows) {
           append(
             scope(() => {
               const some = flat.narrow(0, at, Math.min(rows, flat.numel - at));
-              return (some.dtype === dtype ? some : some.to(dtype)).toBytes();
+              return (some.dtype === dtype ? some : some.to(dtype)).toBytes(scratch);
             }),
           );
         }

@@ -160,12 +160,15 @@ export class Tensor {
   toArray(): number[] {
     return Array.from(this.toTypedArray() as ArrayLike<number | bigint>, Number);
   }
-  /** The bytes as they lie in memory (contiguous, row-major), whatever the dtype. */
-  toBytes(): Uint8Array {
+  /**
+   * The bytes as they lie in memory (contiguous, row-major), whatever the dtype.
+   * @param into a longer array, of whose beginning a view is returned; a new one unless given
+   */
+  toBytes(into?: Uint8Array): Uint8Array {
     const bytes = this.contiguous();
     const flat = bytes.shape.length === 0 ? bytes.reshape([1]) : bytes;
     const view = flat.viewDtype('uint8');
-    const target = new Uint8Array(view.numel);
+    const target = into?.subarray(0, view.numel) ?? new Uint8Array(view.numel);
     ok(binding.copyOut(view.id, target));
     for (const t of new Set([bytes, flat, view])) t.dispose();
     return target;

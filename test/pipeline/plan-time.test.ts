@@ -6,7 +6,13 @@ import { planRecipe } from '../../lib/pipeline';
 import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
 import { Shares } from '../../lib/pipeline/time/shares';
 import { Budget, lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
-import { promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/time/workload';
+import { usualBytes } from '../../lib/pipeline/lessons';
+import {
+  largestLoad,
+  promptLoad,
+  trainingLoad,
+  typicalBatch,
+} from '../../lib/pipeline/workload';
 import { getRngState, memory } from '../../lib/torch';
 import { settle } from '../qwen2-audio/tiny-model';
 import { tinyCorpus } from './tiny-corpus';
@@ -34,6 +40,19 @@ describe('work', () => {
     // A window is never exceeded.
     expect(trainingLoad([{ frames: 300, targets: [] }], 300).window).toBe(152);
     expect(promptLoad([300, 20], 300)).toMatchObject({ positions: 300, window: 150 });
+  });
+
+  test('the largest micro-batch has the longest clips, as many as there are', () => {
+    const clips = [20, 90, 40, 70].map((frames) => ({ frames, targets: [2] }));
+    expect(largestLoad(clips, 2, 300)).toEqual(trainingLoad([clips[1]!, clips[3]!], 300));
+    expect(largestLoad(clips, 9, 300).positions).toBe(4 * 48);
+    expect(clips[0]!.frames).toBe(20);
+  });
+
+  test('a small vocabulary has hardly more than single bytes', () => {
+    expect(usualBytes(320)).toBe(1);
+    expect(usualBytes(640)).toBe(2);
+    expect(usualBytes(156_032)).toBe(3);
   });
 
   test('a typical batch is a full one near the mean', () => {

@@ -62,6 +62,8 @@ test('what is idle goes back to the system: when asked, and in two seconds by it
 
 test('more than there is: one line, and what was idle is free for others', () => {
   const { allocated } = memoryStats();
-  expect(() => zeros([2 ** 50])).toThrow(/there is no memory for a tensor of 4503599627370496 bytes/);
+  expect(() => zeros([2 ** 50])).toThrow(
+    /there is no memory for a tensor of 4503599627370496 bytes/,
+  );
   expect(memoryStats()).toEqual({ allocated, reserved: allocated });
 });

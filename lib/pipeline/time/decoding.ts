@@ -5,7 +5,7 @@ import type { Shape } from '../plan-memory';
 import type { Recipe } from '../recipe-schema';
 import type { DecodingCost } from './probe-decoding';
 import type { ProbeTexts } from './probe-texts';
-import { encodeWork, multiplications, promptWork } from './workload';
+import { encodeWork, multiplications, promptWork } from '../workload';
 
 /** What is known of the corpus. */
 export interface Heard {

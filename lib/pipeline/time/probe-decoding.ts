@@ -6,7 +6,7 @@ import { Generator } from '../../torch';
 import type { Shape } from '../plan-memory';
 import { ProbeFeatures, type Layers, type ProbeModel } from './probe-model';
 import { lineThrough, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
-import { encodeWork, promptWork } from './workload';
+import { encodeWork, promptWork } from '../workload';
 
 /** What of a batch takes how long, in seconds of the processors. */
 export interface DecodingCost {

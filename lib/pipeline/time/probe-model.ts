@@ -12,7 +12,7 @@ import { Features, transcribe, type Task } from '../../train/examples';
 import type { TrainingItem } from '../../train/translation';
 import type { Packing, Shape } from '../plan-memory';
 import type { ProbeTexts } from './probe-texts';
-import type { Clip } from './workload';
+import type { Clip } from '../workload';
 
 /** Parameters up to which a model is timed whole; with gradients and moments 1 GB in float32. */
 const wholeUpTo = 60e6;

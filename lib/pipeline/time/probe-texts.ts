@@ -7,14 +7,12 @@ import { trainTokenizer } from '../../compress';
 import type { Utterance } from '../../data';
 import { translationInstruction, translatorSystemPrompt } from '../../qwen2-audio';
 import { qwen2AudioSpecialTokens, saveBpe, syntheticVocabulary, Tokenizer } from '../../text';
+import { usualBytes } from '../lessons';
 import type { Recipe } from '../recipe-schema';
 import type { Budget } from './stopwatch';
 
 /** Utterances that a vocabulary is learnt from, or whose tokens are counted. */
 const sample = 200;
-
-/** Bytes of UTF-8 in a token, where there is no tokenizer to ask. */
-const usualBytes = 3;
 
 export class ProbeTexts {
   readonly #bytesPerToken = new Map<string, number>();
@@ -53,6 +51,7 @@ export class ProbeTexts {
       }
       const made = own !== undefined && isWhole ? own : madeUp(join(dir, 'made-up'));
       const texts = new ProbeTexts(made, secondsToLearn);
+      const vocabSize = random?.vocabSize ?? Infinity;
       for (const language of [...languages, '']) {
         const all = some.map((u) => (language === '' ? u.text : u.translations[language]!));
         const bytes = all.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
@@ -62,7 +61,7 @@ export class ProbeTexts {
           tokens += count;
           if (made === own) texts.#known.set(count, text);
         }
-        texts.#bytesPerToken.set(language, tokens > 0 ? bytes / tokens : usualBytes);
+        texts.#bytesPerToken.set(language, tokens > 0 ? bytes / tokens : usualBytes(vocabSize));
       }
       return texts;
     } finally {

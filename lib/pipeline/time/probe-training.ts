@@ -7,7 +7,7 @@ import type { TrainingSettings } from '../recipe-schema';
 import type { Shape } from '../plan-memory';
 import { ProbeFeatures, type Layers, type ProbeModel } from './probe-model';
 import { lineThrough, nextWork, secondsFor, type Budget, type Line } from './stopwatch';
-import { multiplications, trainingLoad, type Clip } from './workload';
+import { multiplications, trainingLoad, type Clip } from '../workload';
 
 /** Settings of a stage that trains. */
 export type Settings = TrainingSettings & {

@@ -1,38 +1,16 @@
 /** How long a stage that trains will take. */
-import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { trainingSteps, type DistilledTargets } from '../../compress';
+import { trainingSteps } from '../../compress';
 import type { Utterance } from '../../data';
+import { clipsOf, learntBy, type Trained } from '../lessons';
 import type { PlannedStage } from '../plan';
 import type { PlanInputs } from '../plan-inputs';
 import { stateBytes } from '../plan-memory';
-import type { Recipe } from '../recipe-schema';
 import type { Rates } from './rates';
 import type { Layers, ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
 import { stepSeconds, type Settings } from './probe-training';
 import type { Budget } from './stopwatch';
-import { multiplications, shapesIn, trainingLoad, typicalBatch, type Clip } from './workload';
-
-/**
- * The share of a teacher's translations that is learnt beside the references, duplicates and what is
- * broken being dropped: what the run folder has of them, or half.
- */
-function newTexts({ output }: Recipe): number {
-  try {
-    const path = join(resolve(output), 'distilled', 'targets.json');
-    const languages = Object.values(
-      JSON.parse(readFileSync(path, 'utf8')) as Record<string, Pick<DistilledTargets, 'counts'>>,
-    );
-    const sum = (key: 'kept' | 'translated'): number =>
-      languages.reduce((all, { counts }) => all + counts[key], 0);
-    return sum('kept') / sum('translated');
-  } catch {
-    return 0.5;
-  }
-}
-
-type Trained = 'teacher' | 'healed' | 'student';
+import { multiplications, shapesIn, trainingLoad, typicalBatch, type Clip } from '../workload';
 
 /** What a stage learns, and in how many steps. */
 interface Lessons {
@@ -50,21 +28,13 @@ interface Lessons {
 }
 
 function lessonsOf(name: Trained, inputs: PlanInputs, texts: ProbeTexts): Lessons {
-  const { recipe, shape, splits } = inputs;
-  const { teacher, heal, distill, languages, importance, seed } = recipe;
+  const { recipe, shape } = inputs;
+  const { teacher, heal, distill, importance, seed } = recipe;
   const settings: Lessons['settings'] =
     name === 'teacher' ? teacher.train! : name === 'healed' ? heal! : distill!;
-  const utterances = name === 'student' ? [...splits.train, ...inputs.extra] : splits.train;
-  const share = newTexts(recipe);
-  const learnsTexts = name === 'student' || (name === 'healed' && heal!.teacherTexts);
+  const utterances = learntBy(name, inputs);
   const window = 2 * shape.audio.maxSourcePositions;
-  const clips = utterances.map((utterance, i) =>
-    clipOf(utterance, i, {
-      ...{ window, languages, texts },
-      transcripts: name === 'teacher' ? (settings.transcribeRate ?? 0) : 0,
-      again: learnsTexts && i < splits.train.length ? share : 0,
-    }),
-  );
+  const clips = clipsOf(name, inputs, texts.count.bind(texts));
   const layers = {
     encoder: shape.audio.encoderLayers,
     decoder: shape.text.numHiddenLayers - (name === 'teacher' ? 0 : (importance?.remove ?? 0)),
@@ -150,35 +120,5 @@ export async function trainingSeconds(
         ? texts.secondsToLearn * splits.train.length
         : 0),
     extrapolated: cost.extrapolated,
-  };
-}
-
-function clipOf(
-  { seconds, text, translations }: Utterance,
-  i: number,
-  {
-    window,
-    languages,
-    texts,
-    transcripts,
-    again,
-  }: {
-    window: number;
-    languages: readonly string[];
-    texts: ProbeTexts;
-    transcripts: number;
-    again: number;
-  },
-): Clip {
-  const counts = languages.map((language) => texts.count(translations[language] ?? text, language));
-  // Every so many have them, which is as good as drawing lots.
-  const has = (share: number): boolean => Math.floor((i + 1) * share) > Math.floor(i * share);
-  return {
-    frames: Math.min(window, Math.ceil(seconds * 100)),
-    targets: [
-      ...counts,
-      ...(has(again) ? counts : []),
-      ...(has(transcripts) ? [texts.count(text)] : []),
-    ],
   };
 }

@@ -1,7 +1,7 @@
 /** How much a batch is, in numbers that time is counted from. */
-import { bucketBatches } from '../../data';
-import { audioTokenCount } from '../../qwen2-audio/lengths';
-import { promptTokens, type Shape } from '../plan-memory';
+import { bucketBatches } from '../data';
+import { audioTokenCount } from '../qwen2-audio/lengths';
+import { promptTokens, type Shape } from './plan-memory';
 
 /** An utterance as far as its length matters. */
 export interface Clip {
@@ -39,6 +39,11 @@ export function trainingLoad(clips: readonly Clip[], window: number): Load {
     tokens: clips.length * ceilTo(Math.max(...clips.map(rowOf)), 8),
     targets: clips.flatMap(({ targets }) => targets).reduce((sum, count) => sum + count + 1, 0),
   };
+}
+
+/** Of the largest micro-batch there can be: clips are put together by their lengths. */
+export function largestLoad(clips: readonly Clip[], size: number, window: number): Load {
+  return trainingLoad([...clips].sort((a, b) => b.frames - a.frames).slice(0, size), window);
 }
 
 /** Of a batch of prompts. */
