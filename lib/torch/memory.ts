@@ -3,7 +3,7 @@ import { binding, ok } from './binding';
 
 /**
  * Bytes of the process's CPU tensors of 512 KB and more, of all threads: `allocated` is in use,
- * `reserved` also what is kept for the next ones. What was kept for two seconds goes back to the system.
+ * `reserved` also what is kept for the next ones. What was kept for ten seconds goes back to the system.
  * As torch.cuda's memory_allocated and memory_reserved.
  */
 export function memoryStats(): { allocated: number; reserved: number } {

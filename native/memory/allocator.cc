@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kSmallest = 512 << 10;
 
 // A block that was idle for so long costs far less to map again than was done meanwhile.
-constexpr std::chrono::seconds kPatience{2};
+constexpr std::chrono::seconds kPatience{10};
 
 // Lives as long as the process: tensors may be freed while it ends.
 BlockCache& cache() {

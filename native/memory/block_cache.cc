@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <system_error>
 #include <thread>
 
 #include "large_pages.h"
@@ -24,20 +25,9 @@ size_t roundUp(size_t bytes) {
 
 void* map(size_t size) {
   void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return data == MAP_FAILED ? nullptr : data;
-}
-
-// From the beginning of a large page on, where there is room for one.
-void* mapAligned(size_t size) {
-  if (size < kLargePage) return map(size);
-  auto* data = static_cast<char*>(map(size + kLargePage));
-  if (data == nullptr) return nullptr;
-  const size_t past = reinterpret_cast<uintptr_t>(data) % kLargePage;
-  const size_t before = past == 0 ? 0 : kLargePage - past;
-  if (before > 0) munmap(data, before);
-  munmap(data + before + size, kLargePage - before);
-  askForLargePages(data + before, size);
-  return data + before;
+  if (data == MAP_FAILED) return nullptr;
+  askForLargePages(data, size);
+  return data;
 }
 
 }  // namespace
@@ -63,14 +53,15 @@ void* BlockCache::get(size_t bytes) {
     while (!idle_.empty() && usedBytes_ + idleBytes_ > peak_) takeOldest(dropped);
   }
   unmap(dropped);
-  void* data = mapAligned(size);
+  void* data = map(size);
   if (data == nullptr) {
     empty();
-    data = mapAligned(size);
+    data = map(size);
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (data == nullptr) {
     usedBytes_ -= size;
+    peak_ = usedBytes_ + idleBytes_;
   } else {
     used_.emplace(data, size);
   }
@@ -89,10 +80,7 @@ bool BlockCache::put(void* data) {
   idleBytes_ += size;
   const auto block = idle_.insert(idle_.end(), {data, size, Clock::now(), {}});
   block->bySize = bySize_.emplace(size, block);
-  if (!watched_) {
-    watched_ = true;
-    std::thread([this] { releaseInTime(); }).detach();
-  }
+  if (!watched_) watch();
   if (idle_.size() == 1) hasIdle_.notify_one();
   return true;
 }
@@ -119,6 +107,15 @@ BlockCache::Blocks::iterator BlockCache::fitting(size_t size) {
   // The last of its size: the processor's caches may still hold some of it.
   found = std::prev(bySize_.upper_bound(found->first));
   return found->second;
+}
+
+void BlockCache::watch() {
+  watched_ = true;
+  try {
+    std::thread([this] { releaseInTime(); }).detach();
+  } catch (const std::system_error&) {
+    // There are no more threads for this process: blocks go when they are in the way, or when asked.
+  }
 }
 
 // What is unmapped is unmapped without the lock: a large block takes milliseconds.

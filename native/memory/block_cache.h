@@ -49,6 +49,7 @@ class BlockCache {
   Blocks::iterator fitting(size_t size);
   void takeOldest(Blocks& blocks);
   static void unmap(const Blocks& blocks);
+  void watch();
   [[noreturn]] void releaseInTime();
 
   const std::chrono::milliseconds patience_;
