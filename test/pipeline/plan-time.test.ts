@@ -7,12 +7,7 @@ import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
 import { Shares } from '../../lib/pipeline/time/shares';
 import { Budget, lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
 import { usualBytes } from '../../lib/pipeline/lessons';
-import {
-  largestLoad,
-  promptLoad,
-  trainingLoad,
-  typicalBatch,
-} from '../../lib/pipeline/workload';
+import { largestLoad, promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/workload';
 import { getRngState, memory } from '../../lib/torch';
 import { settle } from '../qwen2-audio/tiny-model';
 import { tinyCorpus } from './tiny-corpus';
