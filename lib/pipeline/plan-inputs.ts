@@ -23,8 +23,6 @@ export interface Lengths {
   devUtterances: number;
   /** Seconds of all audio that is kept in memory as features. */
   seconds: number;
-  /** Utterances of further corpora, which the student learns from. */
-  extra?: number;
 }
 
 /** Utterances of a split for which a plan is made where there is no corpus, and tokens of each text. */
@@ -67,7 +65,6 @@ export async function planInputs(
   }
   const heard = await lengthsOf(recipe, shape, assumed);
   const extra = await extraOf(recipe, heard.splits, assumed);
-  heard.lengths.extra = extra.length;
   return { recipe, shape, ...heard, extra, fetch, assumed, device };
 }
 

@@ -115,19 +115,18 @@ class Planner {
     const { microBatchSize, batchSize } = settings;
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
     const { weights = 'float32' } = settings;
-    const utterances =
-      this.lengths.utterances + (name === 'student' ? (this.lengths.extra ?? 0) : 0);
-    const window = 2 * this.shape.audio.maxSourcePositions;
-    const atOnce = microBatchSize ?? batchSize;
-    const known = clipsOf(name, this.inputs);
+    const learnt = clipsOf(name, this.inputs);
+    const utterances = this.lengths.utterances > 0 ? learnt.length : 0;
     // Those of a corpus that is not there are all alike, and fewer than some batches have.
     const clips =
-      this.lengths.utterances > 0
-        ? known
-        : Array.from({ length: batchSize }, (_, i) => known[i % known.length]!);
+      utterances > 0
+        ? learnt
+        : Array.from({ length: batchSize }, (_, i) => learnt[i % learnt.length]!);
+    const window = 2 * this.shape.audio.maxSourcePositions;
+    const atOnce = microBatchSize ?? batchSize;
     const memory = trainingMemory(model, largestLoad(clips, atOnce, window), {
       ...{ trained, optimizer: settings.optimizer, lora: lora !== undefined, weights },
-      ...{ accumulates: Math.min(atOnce, clips.length) < batchSize, bf16: settings.bf16 },
+      ...{ accumulates: atOnce < Math.min(batchSize, clips.length), bf16: settings.bf16 },
       ...{ checkpointing: settings.gradientCheckpointing, onGpu: this.onGpu },
     });
     const isKnown = settings.steps !== undefined || utterances > 0;

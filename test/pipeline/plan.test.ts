@@ -88,6 +88,18 @@ test('8-bit moments and checkpointing take less', async () => {
   expect(existsSync(join(dir, 'none'))).toBe(false);
 });
 
+test('gradients are summed in float32 where a step has several micro-batches', async () => {
+  const file = writeRecipe(dir, tinyRecipe(join(dir, 'corpus'), join(dir, 'none')));
+  const bytesOfEach = async (...set: string[]): Promise<number> => {
+    const plan = await planRecipe(file, { set: ['heal.weights=bfloat16', ...set] });
+    const { memory, trained } = stageOf(plan, 'healed');
+    return memory.gradients! / trained;
+  };
+  expect(await bytesOfEach('heal.batchSize=8', 'heal.microBatchSize=4')).toBe(4);
+  // A batch larger than the corpus is one micro-batch where the corpus is no larger than that.
+  expect(await bytesOfEach('heal.batchSize=1000', 'heal.microBatchSize=500')).toBe(2);
+});
+
 test('a checkpoint that is not there', async () => {
   const recipe = { ...tinyRecipe('c', 'r'), teacher: { checkpoint: 'none' } };
   const file = join(dir, 'none.yaml');
