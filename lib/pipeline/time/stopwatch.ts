@@ -69,8 +69,20 @@ export interface Line {
   each: number;
 }
 
+/** How long some work took. */
+export interface Point {
+  work: number;
+  seconds: number;
+}
+
 export function secondsFor({ fixed, each }: Line, work: number): number {
   return fixed + each * work;
+}
+
+/** A line through the same point, of which so much of it, half at most, is for any work. */
+export function withFixed(point: Point, seconds: number): Line {
+  const fixed = Math.min(seconds, point.seconds / 2);
+  return { fixed, each: (point.seconds - fixed) / point.work };
 }
 
 /**
@@ -78,7 +90,7 @@ export function secondsFor({ fixed, each }: Line, work: number): number {
  * possible; undefined where it would say little more than the last.
  */
 export function nextWork(
-  points: readonly { work: number; seconds: number }[],
+  points: readonly Point[],
   full: number,
   seconds: number,
 ): number | undefined {
@@ -98,7 +110,7 @@ export function nextWork(
 }
 
 /** The line through two points, or through one and nothing where they say no more. */
-export function lineThrough(points: readonly { work: number; seconds: number }[]): Line {
+export function lineThrough(points: readonly Point[]): Line {
   const last = points.at(-1)!;
   const before = points.at(-2);
   const each =

@@ -8,8 +8,9 @@ import { stateBytes } from '../plan-memory';
 import type { Rates } from './rates';
 import type { Layers, ProbeModel } from './probe-model';
 import type { ProbeTexts } from './probe-texts';
-import { stepSeconds, type Settings } from './probe-training';
+import { stepSeconds } from './probe-training';
 import type { Budget } from './stopwatch';
+import type { Settings } from './trainer';
 import { multiplications, shapesIn, trainingLoad, typicalBatch, type Clip } from '../workload';
 
 /** What a stage learns, and in how many steps. */
