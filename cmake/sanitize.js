@@ -19,6 +19,7 @@ const suites = [
   ...['test/mutations/four-bit', 'test/mutations/safetensors'],
 ];
 // A build with sanitizers keeps no memory of tensors for others: each must be seen alone.
+console.error('not run with sanitizers: test/torch/memory.test.ts, CUDA');
 const skipped = ['/node_modules/', 'cuda(-compile)?\\.test', 'torch/memory\\.test'];
 const without = skipped.flatMap((pattern) => ['--testPathIgnorePatterns', pattern]);
 

@@ -152,15 +152,16 @@ async function lengthsOf(
   const splits: Utterance[][] = [];
   for (const name of splitNames(corpus)) splits.push(await opened.read(name));
   const [train, dev, ...tests] = splits as [Utterance[], Utterance[], ...Utterance[][]];
+  const all = splits.flat();
   const lengths = {
     longest: Math.min(
       window,
-      splits.flat().reduce((most, { seconds }) => Math.max(most, seconds), 0),
+      all.reduce((most, { seconds }) => Math.max(most, seconds), 0),
     ),
     utterances: train.length,
     devSeconds: lengthOf(dev),
     devUtterances: dev.length,
-    seconds: lengthOf(splits.flat()),
+    seconds: lengthOf(all),
   };
   return { lengths, corpus: opened, splits: { train, dev, test: tests.flat() } };
 }

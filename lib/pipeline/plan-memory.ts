@@ -249,18 +249,13 @@ export function promptStateBytes({ shape }: ModelCost, tokens: number): number {
 /** Greedy decoding of batches. */
 export function decodingMemory(
   model: ModelCost,
+  /** Of a batch of prompts. */
+  { positions, tokens, targets: rows }: Load,
   {
-    rows,
-    positions,
-    tokens,
     newTokens,
     encoded,
     program = 'decoding',
   }: {
-    rows: number;
-    /** Of the longest clip, in the encoder. */
-    positions: number;
-    tokens: number;
     newTokens: number;
     /** Audio tokens that are kept encoded. */
     encoded: number;
@@ -270,15 +265,15 @@ export function decodingMemory(
   const { shape } = model;
   const { audio, text } = shape;
   const layer = Math.max(
-    rows * tokens * decoderLayerNumbers(shape),
+    tokens * decoderLayerNumbers(shape),
     // A batch of clips is heard before it is decoded.
-    rows * positions * (encoderLayerNumbers(shape) + 6 * audio.dModel),
+    positions * (encoderLayerNumbers(shape) + 6 * audio.dModel),
   );
   return {
     program: model.programBytes(program),
     weights: model.bytesInMemory(),
     activations: 4 * (layer + encoded * text.hiddenSize),
     logits: 2 * 4 * rows * text.vocabSize,
-    cache: 4 * rows * (tokens + newTokens) * cachedNumbers(shape),
+    cache: 4 * (tokens + rows * newTokens) * cachedNumbers(shape),
   };
 }

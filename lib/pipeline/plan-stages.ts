@@ -5,7 +5,7 @@ import { keptFeatures } from '../train/examples';
 import { defaultKeep } from '../train/retention';
 import { clipsOf, type Trained } from './lessons';
 import type { PlannedStage } from './plan';
-import type { Lengths, PlanInputs } from './plan-inputs';
+import type { PlanInputs } from './plan-inputs';
 import {
   decodingMemory,
   ModelCost,
@@ -16,10 +16,9 @@ import {
   stateBytes,
   trainingMemory,
   type Memory,
-  type Shape,
 } from './plan-memory';
-import type { Recipe, TrainingSettings } from './recipe-schema';
-import { largestLoad } from './workload';
+import type { TrainingSettings } from './recipe-schema';
+import { largestLoad, promptLoad } from './workload';
 
 /** Tokens of a prompt beside the audio. */
 const promptTokens = promptParts.before + promptParts.behind;
@@ -54,25 +53,18 @@ class Planner {
   /** Features of all that is heard, as far as they are kept: float32, 100 frames a second. */
   readonly #features: number;
 
-  readonly recipe: Recipe;
-  readonly shape: Shape;
-  readonly lengths: Lengths;
-
   constructor(
     readonly inputs: PlanInputs,
     readonly onGpu: boolean,
   ) {
-    this.recipe = inputs.recipe;
-    this.shape = inputs.shape;
-    this.lengths = inputs.lengths;
-    const all = this.lengths.seconds * 100 * this.shape.audio.numMelBins * 4;
+    const all = inputs.lengths.seconds * 100 * inputs.shape.audio.numMelBins * 4;
     this.#features = Math.min(all, keptFeatures);
   }
 
   stages(): Stage[] {
-    const { teacher, importance, heal, quantize, distill } = this.recipe;
+    const { teacher, importance, heal, quantize, distill } = this.inputs.recipe;
     const stages: Stage[] = [];
-    let model = new ModelCost(this.shape);
+    let model = new ModelCost(this.inputs.shape);
     if (teacher.train !== undefined) {
       stages.push(this.#training('teacher', model, teacher.train, teacher.train.lora));
     }
@@ -81,7 +73,7 @@ class Planner {
       stages.push(this.#decoding('distilled', model, { program: 'decodingMuch' }));
     if (importance !== undefined) {
       const { remove } = importance;
-      const layers = this.shape.text.numHiddenLayers;
+      const layers = this.inputs.shape.text.numHiddenLayers;
       if (importance.method !== 'middle') {
         const candidates = candidateCount(checkRemoval(layers, importance).length, remove);
         stages.push({ ...this.#search(model), work: `${candidates} candidates` });
@@ -116,13 +108,13 @@ class Planner {
     const trained = lora === undefined ? model.parameters : model.loraParameters(lora.r);
     const { weights = 'float32' } = settings;
     const learnt = clipsOf(name, this.inputs);
-    const utterances = this.lengths.utterances > 0 ? learnt.length : 0;
+    const utterances = this.inputs.lengths.utterances > 0 ? learnt.length : 0;
     // Those of a corpus that is not there are all alike, and fewer than some batches have.
     const clips =
       utterances > 0
         ? learnt
         : Array.from({ length: batchSize }, (_, i) => learnt[i % learnt.length]!);
-    const window = 2 * this.shape.audio.maxSourcePositions;
+    const window = 2 * this.inputs.shape.audio.maxSourcePositions;
     const atOnce = microBatchSize ?? batchSize;
     const memory = trainingMemory(model, largestLoad(clips, atOnce, window), {
       ...{ trained, optimizer: settings.optimizer, lora: lora !== undefined, weights },
@@ -154,34 +146,25 @@ class Planner {
     model: ModelCost,
     { encoded, program }: { encoded?: number; program?: keyof typeof programBytes } = {},
   ): Stage {
-    const { generation } = this.recipe;
-    const ahead = 8 * generation.batchSize * Math.ceil(this.lengths.longest * 25);
-    const memory = decodingMemory(model, {
-      rows: generation.batchSize,
-      positions: this.#positions,
-      tokens: Math.ceil(this.lengths.longest * 25) + promptTokens,
-      newTokens: generation.maxNewTokens,
-      encoded: encoded ?? ahead,
-      program,
-    });
+    const { recipe, shape, lengths } = this.inputs;
+    const { batchSize, maxNewTokens: newTokens } = recipe.generation;
+    // Batches are padded to their longest clip, not to the window.
+    const frames = Array<number>(batchSize).fill(Math.ceil(100 * lengths.longest));
+    const load = promptLoad(frames, 2 * shape.audio.maxSourcePositions);
+    const ahead = 8 * (load.tokens - batchSize * promptTokens);
+    const memory = decodingMemory(model, load, { newTokens, encoded: encoded ?? ahead, program });
     const { parameters } = model;
     const more = { memory: { ...memory, features: this.#features }, disk: 0, workDisk: 0 };
     return { name, parameters, trained: 0, ...more };
   }
 
   #search(model: ModelCost): Stage {
-    const { devSeconds, devUtterances } = this.lengths;
+    const { devSeconds, devUtterances } = this.inputs.lengths;
     const search = this.#decoding('importance', model, { encoded: devSeconds * 25 });
     const tokens = Math.ceil(devSeconds * 25) + devUtterances * promptTokens;
-    const shared = this.recipe.languages.length * promptStateBytes(model, tokens);
+    const shared = this.inputs.recipe.languages.length * promptStateBytes(model, tokens);
     const cache = search.memory.cache! + Math.min(defaultPromptBytes, shared);
     return { ...search, memory: { ...search.memory, cache } };
-  }
-
-  /** Of the longest clip in the encoder: batches are padded to it, not to the window. */
-  get #positions(): number {
-    const frames = 16 * Math.ceil((100 * this.lengths.longest + 4) / 16);
-    return Math.min(this.shape.audio.maxSourcePositions, frames / 2);
   }
 
   /** From file to file. */

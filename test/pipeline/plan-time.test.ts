@@ -5,13 +5,7 @@ import { join } from 'node:path';
 import { planRecipe } from '../../lib/pipeline';
 import { searchSeconds, type Heard } from '../../lib/pipeline/time/decoding';
 import { Shares } from '../../lib/pipeline/time/shares';
-import {
-  Budget,
-  lineThrough,
-  nextWork,
-  secondsFor,
-  withFixed,
-} from '../../lib/pipeline/time/stopwatch';
+import { Budget, lineThrough, nextWork, secondsFor } from '../../lib/pipeline/time/stopwatch';
 import { usualBytes } from '../../lib/pipeline/lessons';
 import { largestLoad, promptLoad, trainingLoad, typicalBatch } from '../../lib/pipeline/workload';
 import { getRngState, memory } from '../../lib/torch';
@@ -69,11 +63,6 @@ describe('work', () => {
 });
 
 describe('lines', () => {
-  test('one point is split by what is known to be fixed, in halves at most', () => {
-    expect(withFixed({ work: 10, seconds: 3 }, 1)).toEqual({ fixed: 1, each: 0.2 });
-    expect(withFixed({ work: 10, seconds: 3 }, 7)).toEqual({ fixed: 1.5, each: 0.15 });
-  });
-
   test('two points give what is fixed and what is for each', () => {
     const line = lineThrough([
       { work: 10, seconds: 3 },
@@ -99,6 +88,8 @@ describe('lines', () => {
     expect(nextWork(points, 100, 50)).toBe(100);
     expect(nextWork(points, 1000, 10)!).toBeLessThan(100);
     expect(nextWork(points, 1000, 1)).toBeUndefined();
+    // One point is no line, whatever is left.
+    expect(nextWork(points.slice(0, 1), 1000, 0)).toBe(20);
     expect(nextWork([{ work: 99.5, seconds: 1 }], 100, 50)).toBeUndefined();
   });
 });

@@ -1,15 +1,7 @@
 /** Seconds of a training step, timed on the program's own task, loss, backward and optimiser. */
 import { multiplications, trainingLoad, type Clip } from '../workload';
 import type { Layers, ProbeModel } from './probe-model';
-import {
-  lineThrough,
-  nextWork,
-  secondsFor,
-  withFixed,
-  type Budget,
-  type Line,
-  type Point,
-} from './stopwatch';
+import { lineThrough, nextWork, secondsFor, type Budget, type Line, type Point } from './stopwatch';
 import { Trainer, type Step, type Update } from './trainer';
 
 /** Seconds of the processors that a step takes, and what else a stage takes beside its steps. */
@@ -70,8 +62,6 @@ type Part = 'whole' | 'none' | 'encoder' | 'decoder';
 interface Timed {
   line: Line;
   extrapolated: number;
-  /** Where one part of a micro-batch was timed, which does not tell what any work costs. */
-  single?: Point;
 }
 
 interface Lines extends Update {
@@ -79,12 +69,6 @@ interface Lines extends Update {
   start: number;
   compiling: number;
 }
-
-/**
- * Of what the optimiser takes for its step, what a micro-batch of any size takes beside its work: all
- * weights are read forward and backward, all gradients written; four of ten passes.
- */
-const passes = 0.4;
 
 /** What was timed of a large model, by the settings: stages with the same ones share it. */
 const known = new WeakMap<ProbeModel, Map<string, Lines>>();
@@ -120,11 +104,7 @@ async function linesOf(
     }
   }
   const { start, compiling } = trainer;
-  const update = await trainer.timeUpdate();
-  if (parts.whole?.single !== undefined && lora === undefined) {
-    parts.whole.line = withFixed(parts.whole.single, passes * update.update * step.trained);
-  }
-  const lines = { parts, ...update, start, compiling };
+  const lines = { parts, ...(await trainer.timeUpdate()), start, compiling };
   all.set(key, lines);
   return lines;
 }
@@ -157,11 +137,7 @@ async function measure(trainer: Trainer, layers: Layers, share: number): Promise
   const last = points.at(-1)!;
   const exact = last.work >= 0.99 * full;
   const line = exact ? { fixed: 0, each: last.seconds / last.work } : lineThrough(points);
-  return {
-    line,
-    extrapolated: full / last.work,
-    single: exact || points.length > 1 ? undefined : last,
-  };
+  return { line, extrapolated: full / last.work };
 }
 
 /** The first clip, or a piece of it where the whole is long. */

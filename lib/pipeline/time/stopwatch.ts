@@ -79,15 +79,10 @@ export function secondsFor({ fixed, each }: Line, work: number): number {
   return fixed + each * work;
 }
 
-/** A line through the same point, of which so much of it, half at most, is for any work. */
-export function withFixed(point: Point, seconds: number): Line {
-  const fixed = Math.min(seconds, point.seconds / 2);
-  return { fixed, each: (point.seconds - fixed) / point.work };
-}
-
 /**
  * How much work to time next: as much as is affordable by what was timed so far, all of it if
- * possible; undefined where it would say little more than the last.
+ * possible; undefined where it would say little more than the last. A second point is always had: what
+ * any work costs, multiplied with the work, doubled the time of stages.
  */
 export function nextWork(
   points: readonly Point[],
@@ -101,9 +96,8 @@ export function nextWork(
   const { fixed, each } =
     points.length > 1 ? lineThrough(points) : { fixed: last / 2, each: last / 2 / work };
   const affordable = (seconds / 2.2 - fixed) / each;
-  // A second point is needed for a line, if it can be had at all.
   const least = points.length > 1 ? 1.5 * work : Math.min(full, 2 * work);
-  if (affordable < least && (points.length > 1 || affordable < 1.2 * work)) return undefined;
+  if (affordable < least && points.length > 1) return undefined;
   const next = Math.max(least, Math.min(full, affordable));
   // The second point is on the way to the third.
   return points.length > 1 ? next : Math.min(next, 8 * work);
